@@ -1,0 +1,2 @@
+// Package configs answers one question: what was asked for?
+package configs

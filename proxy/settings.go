@@ -1,0 +1,99 @@
+package proxy
+
+import (
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/regward/regward/auth"
+	"github.com/regward/regward/ratelimit"
+)
+
+// Settings is everything a snapshot is made of: plain values and compiled
+// parts, no file names. cmd/regward makes it from a configuration.
+type Settings struct {
+	Version   string   // short hash of the configuration, for records
+	Hostnames []string // as written: lower case, IP literals bare (::1), a port only where the file has one
+	Contact   string
+
+	Policy        *auth.Policy
+	Groups        map[string][]string // user name to its fixed groups, sorted
+	CaseSensitive bool
+	Logins        auth.Authenticator // who checks passwords; nil: nobody can log in
+	Tokens        *auth.Tokens
+	TokenTTL      time.Duration
+	Cache         auth.CacheTimes
+	Lease         time.Duration // uploads.lease
+
+	Limits    []Limit
+	PrefixV4  int // limit_ip_prefix
+	PrefixV6  int
+	Proxies   []netip.Prefix // trusted_proxies
+	OnlyProxy bool           // tls.mode: off beyond loopback: requests of trusted proxies alone
+
+	Catalog  bool   // false: 404
+	CA       []byte // PEM of tls.mode: internal, for the page at /; nil otherwise
+	Upstream UpstreamSettings
+
+	IdleTimeout time.Duration
+}
+
+// Count says what a limit counts.
+type Count uint8
+
+// What limits count.
+const (
+	Requests Count = iota + 1
+	Pulls
+	Pushes
+	FailedLogins
+)
+
+// Per says whose bucket a request falls into.
+type Per uint8
+
+// The buckets of a limit.
+const (
+	PerClient Per = iota + 1
+	PerUser
+	PerIP
+	PerGroup
+	PerNamespace
+	PerRepository
+	PerAll
+	PerIPUser // failed_logins, built in: address and user name together
+)
+
+// Limit is one entry of `limits`.
+type Limit struct {
+	Name         string
+	Count        Count
+	Rate         ratelimit.Rate
+	Per          Per
+	Subjects     []auth.Subject // none: everyone
+	Repositories []auth.Pattern // none: all
+	From         []netip.Prefix // none: any
+	ExemptWho    []auth.Subject
+	ExemptFrom   []netip.Prefix
+	DryRun       bool
+	Where        string
+}
+
+// UpstreamSettings is one upstream registry.
+type UpstreamSettings struct {
+	Name           string
+	URL            *url.URL // scheme, host and an optional path in front of /v2/
+	Username       string
+	Password       string // "" without Username
+	Follow         bool   // redirects: follow; false: pass
+	RedirectHosts  []string
+	TokenHosts     []string
+	ReadOnly       string // text; "" is writable
+	AssertUser     string // header name
+	CA             []byte // PEM; nil: system
+	ClientCert     []byte // PEM
+	ClientKey      []byte
+	ConnectTimeout time.Duration
+	HeaderTimeout  time.Duration
+	IdleTimeout    time.Duration
+}
