@@ -1,0 +1,248 @@
+// Package configs answers one question: what was asked for?
+//
+// It reads one YAML file over the embedded defaults, checks it as a whole, and
+// reports everything that is wrong with it in one run. It opens the files that
+// the configuration names and nothing else: no socket, no log, no global state.
+package configs
+
+import (
+	"crypto/tls"
+	"net/netip"
+	"net/url"
+
+	"github.com/regward/regward/auth"
+	"github.com/regward/regward/ratelimit"
+)
+
+// Config is a configuration that was read, checked and completed with the
+// defaults. File names in it are absolute or as the process sees them. It is
+// not changed after Load.
+type Config struct {
+	Name     string   `yaml:"-"` // of the file, as messages show it
+	Version  string   `yaml:"-"` // eight hex digits of a hash of what was written, secrets left out
+	Warnings Problems `yaml:"-"` // warnings and notes; errors never get this far
+
+	Hostname  []string   `yaml:"hostname"` // names, IP addresses (IPv6 bare), with a port where the file has one: name:port, [::1]:8443
+	Contact   string     `yaml:"contact"`
+	Listen    []string   `yaml:"listen"` // host:port or unix:/path
+	TLS       TLS        `yaml:"tls"`
+	Upstream  *Upstream  `yaml:"upstream"`  // as the key of that name; read Upstreams instead
+	Upstreams []Upstream `yaml:"upstreams"` // at least one, whichever of the two keys was written
+
+	IdleTimeout Duration            `yaml:"idle_timeout"`
+	Auth        Auth                `yaml:"auth"`
+	Groups      map[string][]string `yaml:"groups"` // group to users, as written; see UserGroups
+	Rules       []Rule              `yaml:"rules"`  // see PolicyRules
+	Tests       []Test              `yaml:"tests"`
+	Uploads     Uploads             `yaml:"uploads"`
+	Limits      []Limit             `yaml:"limits"` // with the built in ones for failed logins, unless the file replaces them
+
+	LimitIPPrefix  IPPrefix       `yaml:"limit_ip_prefix"`
+	Cache          Cache          `yaml:"cache"`
+	Token          Token          `yaml:"token"`
+	Catalog        string         `yaml:"catalog"` // "filtered" or "off"
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+
+	Log             Log      `yaml:"log"`
+	Health          Health   `yaml:"health"`
+	Admin           Admin    `yaml:"admin"`
+	StateDir        string   `yaml:"state_dir"`
+	ShutdownDelay   Duration `yaml:"shutdown_delay"`
+	ShutdownTimeout Duration `yaml:"shutdown_timeout"`
+
+	src *source // where each value came from
+}
+
+// TLS says which certificate is shown. CertFile and KeyFile go together, and
+// mean mode files.
+type TLS struct {
+	Mode       string   `yaml:"mode"` // TLSFiles, TLSInternal or TLSOff
+	CertFile   string   `yaml:"cert_file"`
+	KeyFile    string   `yaml:"key_file"`
+	MinVersion string   `yaml:"min_version"` // "1.2" or "1.3"; see Min
+	HTTPListen []string `yaml:"http_listen"` // plain listeners that redirect; none is off
+}
+
+// The values of tls.mode.
+const (
+	TLSACME     = "acme"
+	TLSFiles    = "files"
+	TLSInternal = "internal"
+	TLSOff      = "off"
+)
+
+// Min is min_version as crypto/tls writes it.
+func (t TLS) Min() uint16 {
+	if t.MinVersion == "1.3" {
+		return tls.VersionTLS13
+	}
+	return tls.VersionTLS12
+}
+
+// Upstream is one registry behind regward. Username and Password go together;
+// so do ClientCertFile and ClientKeyFile.
+type Upstream struct {
+	Name           string   `yaml:"name"` // the host of the URL unless set
+	URL            *url.URL `yaml:"url"`  // http or https, without user, query and trailing slash
+	Credentials    string   `yaml:"credentials"`
+	Username       string   `yaml:"username"`
+	Password       Secret   `yaml:"password"`
+	Redirects      string   `yaml:"redirects"` // "follow" or "pass"
+	RedirectHosts  []string `yaml:"redirect_hosts"`
+	SharedBlobs    *bool    `yaml:"shared_blobs"` // nil: not spelled out
+	ReadOnly       string   `yaml:"read_only"`
+	AssertUser     string   `yaml:"assert_user"`
+	TokenHosts     []string `yaml:"token_hosts"`
+	CAFile         string   `yaml:"ca_file"`
+	ClientCertFile string   `yaml:"client_cert_file"`
+	ClientKeyFile  string   `yaml:"client_key_file"`
+	ConnectTimeout Duration `yaml:"connect_timeout"`
+	HeaderTimeout  Duration `yaml:"header_timeout"`
+
+	CA         []byte      `yaml:"-"` // content of CAFile, PEM
+	ClientCert []byte      `yaml:"-"` // content of ClientCertFile, PEM
+	ClientKey  SecretBytes `yaml:"-"` // content of ClientKeyFile, PEM
+}
+
+// Follow reports whether redirects of blobs are followed rather than passed on.
+func (u Upstream) Follow() bool { return u.Redirects != "pass" }
+
+// Auth says who may log in.
+type Auth struct {
+	Htpasswd        string `yaml:"htpasswd"` // file name; "" is no file
+	AllowWeakHashes bool   `yaml:"allow_weak_hashes"`
+	CaseSensitive   bool   `yaml:"case_sensitive"`
+
+	HtpasswdData SecretBytes `yaml:"-"` // content of Htpasswd; it was parsed once without complaint
+}
+
+// Rule is one entry of rules. One of Allow and Deny is not empty.
+type Rule struct {
+	Subjects     []auth.Subject `yaml:"subjects"`
+	Repositories []auth.Pattern `yaml:"repositories"`
+	Allow        auth.Actions   `yaml:"allow"`
+	Deny         auth.Actions   `yaml:"deny"`
+	From         []netip.Prefix `yaml:"from"`
+
+	Where string `yaml:"-"` // "rules[1] at regward.yaml:12"
+}
+
+// Test is one promise about the rules. One of May and MayNot is set.
+type Test struct {
+	As         string      `yaml:"as"`
+	Groups     []string    `yaml:"groups"`
+	From       netip.Addr  `yaml:"from"`
+	May        auth.Action `yaml:"may"`
+	MayNot     auth.Action `yaml:"may_not"`
+	Repository string      `yaml:"repository"`
+
+	Where string `yaml:"-"`
+}
+
+// Uploads bounds how long an upload may outlive its token.
+type Uploads struct {
+	Lease Duration `yaml:"lease"` // 0 is off
+}
+
+// Limit is one entry of limits, or a built in one.
+type Limit struct {
+	Name         string         `yaml:"name"`
+	Count        Count          `yaml:"count"`
+	Rate         ratelimit.Rate `yaml:"rate"`  // its Burst is Burst
+	Burst        int            `yaml:"burst"` // as written; 0 is unset
+	Per          Per            `yaml:"per"`
+	Subjects     []auth.Subject `yaml:"subjects"`     // none: everyone
+	Repositories []auth.Pattern `yaml:"repositories"` // none: all
+	From         []netip.Prefix `yaml:"from"`         // none: any
+	Exempt       Exempt         `yaml:"exempt"`
+	DryRun       bool           `yaml:"dry_run"`
+
+	Where string `yaml:"-"` // "limits[0] at regward.yaml:31", or "built in"
+}
+
+// Count is what a limit counts.
+type Count string
+
+// The counts.
+const (
+	CountPulls        Count = "pulls"
+	CountPushes       Count = "pushes"
+	CountRequests     Count = "requests"
+	CountFailedLogins Count = "failed_logins"
+)
+
+// Per is whose bucket a limit takes from.
+type Per string
+
+// The buckets. PerIPUser is the built in limit's and cannot be written.
+const (
+	PerClient     Per = "client"
+	PerUser       Per = "user"
+	PerIP         Per = "ip"
+	PerGroup      Per = "group"
+	PerNamespace  Per = "namespace"
+	PerRepository Per = "repository"
+	PerAll        Per = "all"
+	PerIPUser     Per = "ip and user"
+)
+
+// Exempt is whom a limit spares: subjects and networks, mixed in the file.
+type Exempt struct {
+	Subjects []auth.Subject
+	Networks []netip.Prefix
+}
+
+// IPPrefix is how much of an address is one client.
+type IPPrefix struct {
+	V4 int `yaml:"v4"`
+	V6 int `yaml:"v6"`
+}
+
+// Cache bounds how long logins are believed.
+type Cache struct {
+	Size        int      `yaml:"size"`
+	TTL         Duration `yaml:"ttl"`
+	NegativeTTL Duration `yaml:"negative_ttl"`
+	Stale       Duration `yaml:"stale"`
+}
+
+// Token shapes the bearer tokens that regward signs.
+type Token struct {
+	TTL     Duration `yaml:"ttl"`
+	KeyFile string   `yaml:"key_file"` // state_dir/token.pem unless set
+
+	Create bool `yaml:"-"` // key_file was not set: the key is made on first start
+}
+
+// Log says what is written where. Access and Audit are "off", "stdout" or a file.
+type Log struct {
+	Format      string   `yaml:"format"` // "json", "console", or "": console on a terminal
+	Level       string   `yaml:"level"`
+	Access      string   `yaml:"access"`
+	Audit       string   `yaml:"audit"`
+	AuditEvents []string `yaml:"audit_events"` // none: all
+}
+
+// Health is where probes ask; no Listen is off.
+type Health struct {
+	Listen []string `yaml:"listen"`
+}
+
+// Admin is where operators ask; no Listen is off.
+type Admin struct {
+	Listen    []string `yaml:"listen"`
+	TokenFile string   `yaml:"token_file"`
+	Pprof     bool     `yaml:"pprof"`
+}
+
+// PolicyRules are the rules as auth.NewPolicy takes them.
+func (c *Config) PolicyRules() []auth.Rule {
+	rules := make([]auth.Rule, 0, len(c.Rules))
+	for _, r := range c.Rules {
+		rules = append(rules, auth.Rule{
+			Subjects: r.Subjects, Repositories: r.Repositories,
+			Allow: r.Allow, Deny: r.Deny, From: r.From, Where: r.Where,
+		})
+	}
+	return rules
+}

@@ -1,2 +1,0 @@
-// Package configs answers one question: what was asked for?
-package configs
