@@ -19,7 +19,8 @@ type Settings struct {
 	Policy        *auth.Policy
 	Groups        map[string][]string // user name to its fixed groups, sorted
 	CaseSensitive bool
-	Logins        auth.Authenticator // who checks passwords; nil: nobody can log in
+	Logins        auth.Authenticator           // who checks passwords; nil: nobody can log in
+	Current       func(id *auth.Identity) bool // whether what proved id still stands; nil with Logins nil
 	Tokens        *auth.Tokens
 	TokenTTL      time.Duration
 	Cache         auth.CacheTimes
