@@ -1,0 +1,25 @@
+package proxy
+
+// What a stranger may make us work on or keep. Every number that bounds it
+// stands here, and a test hits each one (security.md, K5).
+const (
+	maxPath      = 8 << 10 // bytes of the escaped path (H13)
+	maxQuery     = 8 << 10 // bytes of the raw query (H13, P12)
+	maxName      = 255     // bytes of a repository name (P02)
+	maxTag       = 128     // bytes of a tag (P03)
+	maxDigest    = 255     // bytes of a digest; sha512 needs 135
+	maxUploadID  = 6 << 10 // bytes of an upload id (P04): a sealed upstream URL
+	maxParam     = 255     // bytes of any other value in a query
+	maxRepeats   = 32      // values of a parameter that may come several times
+	maxPage      = 1000    // entries of one page; more is cut to this (CVE-2023-2253)
+	maxAuthority = 261     // bytes of host and port: 255 and ":65535"
+
+	maxDescription = 200 // bytes of error_description (C11)
+
+	maxChallengeFields = 8       // WWW-Authenticate fields of one upstream answer
+	maxChallengeField  = 8 << 10 // bytes of one such field
+	maxChallenges      = 16      // challenges in one upstream answer
+
+	maxForwarded      = 32 // X-Forwarded-For entries looked at, from the right (H14)
+	maxForwardedEntry = 64 // bytes of one entry
+)
