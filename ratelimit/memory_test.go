@@ -1,0 +1,292 @@
+package ratelimit_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/regward/regward/ratelimit"
+)
+
+func TestMemory(t *testing.T) {
+	testLimiter(t, func(now func() time.Time) ratelimit.Limiter { return ratelimit.NewMemory(5000, now) })
+}
+
+// An LRU that drops a debtor forgives a debt: with 100 keys, strangers could
+// buy one client any number of bursts.
+func TestNoDebtIsForgivenByStrangers(t *testing.T) {
+	c := newClock()
+	m := ratelimit.NewMemory(100, c.now)
+	victim := spend(t, "people", "user:ann", "5/h", 1)
+	passed := passes(t, m, 10, victim)
+	for i := range 10_000 {
+		take(t, m, spend(t, "people", fmt.Sprint("user:", i), "5/h", 1))
+		if i%100 == 0 {
+			passed += passes(t, m, 1, victim)
+		}
+	}
+	if passed != 5 {
+		t.Errorf("%d passed a burst of 5", passed)
+	}
+	if m.Len() != 100 {
+		t.Errorf("%d keys held, want 100", m.Len())
+	}
+}
+
+func TestG16_NewcomersShareOneBucketWhileAllPlacesAreOwed(t *testing.T) {
+	c := newClock()
+	m := ratelimit.NewMemory(10, c.now)
+	for i := range 10 {
+		take(t, m, spend(t, "anonymous", fmt.Sprint("ip:", i), "5/h", 1))
+	}
+	if m.Overflowed() != 0 {
+		t.Fatalf("%d overflowed with room left", m.Overflowed())
+	}
+	var passed int
+	for i := range 100 {
+		passed += passes(t, m, 1, spend(t, "anonymous", fmt.Sprint("new:", i), "5/h", 1))
+	}
+	if passed != 5 {
+		t.Errorf("%d newcomers passed one shared bucket of 5", passed)
+	}
+	if m.Overflowed() != 100 || m.Len() != 10 {
+		t.Errorf("%d overflowed into %d keys, want 100 and 10", m.Overflowed(), m.Len())
+	}
+	if take(t, m, spend(t, "anonymous", "new:0", "5/h", 0)).OK {
+		t.Error("a question does not see the shared bucket that a spend would meet")
+	}
+	if !take(t, m, spend(t, "people", "user:ann", "5/h", 1)).OK {
+		t.Error("another limit shares the bucket as well")
+	}
+	c.add(12 * time.Minute) // one event is back everywhere: the ten are full
+	if r := take(t, m, spend(t, "anonymous", "new:200", "5/h", 1)); !r.OK || r.Remaining != 4 {
+		t.Errorf("with places free again a newcomer got %+v, want a bucket of its own", r)
+	}
+}
+
+// Room is found behind debtors, if not by this newcomer then by a later one.
+func TestADebtorDoesNotBlockTheQueue(t *testing.T) {
+	c := newClock()
+	m := ratelimit.NewMemory(100, c.now)
+	for i := range 50 { // the oldest fifty owe for a long time
+		take(t, m, spend(t, "slow", fmt.Sprint(i), "1/7d", 1))
+	}
+	for i := range 50 {
+		take(t, m, spend(t, "fast", fmt.Sprint(i), "1/s", 1))
+	}
+	c.add(time.Minute)
+	for i := range 50 {
+		take(t, m, spend(t, "new", fmt.Sprint(i), "1/7d", 1))
+	}
+	if got := m.Overflowed(); got > 10 {
+		t.Errorf("%d of 50 newcomers shared a bucket beside 50 free places", got)
+	}
+	for i := range 50 {
+		if take(t, m, spend(t, "slow", fmt.Sprint(i), "1/7d", 1)).OK {
+			t.Errorf("the debt of %d is forgiven", i)
+		}
+	}
+}
+
+// Buckets that one Take has just made are full, and must not make room for each
+// other.
+func TestOneTakeDoesNotEvictItsOwn(t *testing.T) {
+	for _, keys := range []int{1, 2, 3, 8} {
+		c := newClock()
+		m := ratelimit.NewMemory(keys, c.now)
+		var all []ratelimit.Spend
+		for i := range 12 { // more than the array on the stack, too
+			all = append(all, spend(t, fmt.Sprint("limit", i), "user:ann", "3/h", 1))
+		}
+		if got := passes(t, m, 10, all...); got != 3 {
+			t.Errorf("%d keys: %d pass twelve buckets of 3", keys, got)
+		}
+		for i, s := range all {
+			if take(t, m, s).OK {
+				t.Errorf("%d keys: bucket %d was given up", keys, i)
+			}
+		}
+		if m.Len() > keys {
+			t.Errorf("%d keys held, want at most %d", m.Len(), keys)
+		}
+	}
+}
+
+func TestAQuestionNeedsNoMemory(t *testing.T) {
+	c := newClock()
+	m := ratelimit.NewMemory(0, c.now)
+	for i := range 1000 {
+		take(t, m, spend(t, "failed_logins", fmt.Sprint("ip:", i), "10/15m", 0))
+	}
+	if m.Len() != 0 {
+		t.Errorf("%d keys held after nothing was spent", m.Len())
+	}
+}
+
+func TestAClockSetBackGivesNothing(t *testing.T) {
+	c := newClock()
+	m := ratelimit.NewMemory(0, c.now)
+	s := spend(t, "people", "user:ann", "5/h", 1)
+	passed := passes(t, m, 10, s)
+	for range 100 { // back and forth
+		c.add(-24 * time.Hour)
+		passed += passes(t, m, 3, s)
+		c.add(24 * time.Hour)
+		passed += passes(t, m, 3, s)
+	}
+	if passed != 5 {
+		t.Errorf("%d passed a burst of 5", passed)
+	}
+	c.add(12 * time.Minute)
+	if !take(t, m, s).OK {
+		t.Error("time that really passed gives nothing back")
+	}
+	c.t = time.Time{}
+	if take(t, m, s).OK {
+		t.Error("the zero time gives credit")
+	}
+}
+
+func TestG16_AMillionSourcesFitIn64MiB(t *testing.T) {
+	for name, source := range map[string]func(int) string{
+		"addresses": func(i int) string { return fmt.Sprintf("ip:2001:db8:%x:%x::/64", i>>16, i&0xffff) },
+		"names of 4 KiB": func(i int) string {
+			return fmt.Sprintf("user:%07d", i) + strings.Repeat("x", 4<<10)
+		},
+		"names of 128 bytes": func(i int) string { return fmt.Sprintf("user:%0123d", i) },
+	} {
+		c := newClock()
+		m := ratelimit.NewMemory(ratelimit.DefaultKeys, c.now)
+		s := spend(t, "anonymous", "", "100/6h", 1)
+		sources := 1_000_000
+		if name != "addresses" {
+			sources = 200_000 // twice what is held tells as much, sooner
+		}
+		before := heap()
+		for i := range sources {
+			s.Client = source(i)
+			take(t, m, s)
+		}
+		if got := heap() - before; got > 64<<20 || got < 10<<20 {
+			t.Errorf("%s: %d sources cost %.1f MiB, want at most 64 (and some)", name, sources, float64(got)/(1<<20))
+		} else {
+			t.Logf("%s: %d sources cost %.1f MiB", name, sources, float64(got)/(1<<20))
+		}
+		if m.Len() != ratelimit.DefaultKeys {
+			t.Errorf("%s: %d keys held", name, m.Len())
+		}
+	}
+}
+
+func heap() int {
+	runtime.GC()
+	runtime.GC()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return int(s.HeapAlloc)
+}
+
+func TestG16_ManyAtOncePassTheBurstAndNoMore(t *testing.T) {
+	c := newClock() // nobody moves it
+	m := ratelimit.NewMemory(0, c.now)
+	a, b := spend(t, "a", "user:ann", "500/h", 1), spend(t, "b", "user:ann", "300/h", 1)
+	var passed atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 200 {
+				order := []ratelimit.Spend{a, b}
+				if i%2 == 1 {
+					order[0], order[1] = b, a
+				}
+				if r, err := m.Take(context.Background(), order...); err == nil && r.OK {
+					passed.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if passed.Load() != 300 {
+		t.Errorf("%d passed, want 300", passed.Load())
+	}
+	if r := take(t, m, a); r.Remaining != 199 {
+		t.Errorf("%d left in the larger bucket, want 199", r.Remaining)
+	}
+}
+
+func TestTakeDoesNotAllocate(t *testing.T) {
+	m := ratelimit.NewMemory(0, time.Now)
+	spends := []ratelimit.Spend{
+		spend(t, "people", "user:ann", "1000/6h", 1),
+		spend(t, "requests", "user:ann", "10000000/s", 1),
+		spend(t, "free", "user:ann", "none", 1),
+		spend(t, "failed_logins", "user:ann", "10/15m", 0),
+	}
+	ctx := context.Background()
+	var l ratelimit.Limiter = m
+	if n := testing.AllocsPerRun(2000, func() { _, _ = l.Take(ctx, spends...) }); n != 0 {
+		t.Errorf("%v allocations for a Take, passed or refused", n)
+	}
+}
+
+func BenchmarkTake(b *testing.B) {
+	for _, keys := range []int{1, 100, 10_000, 100_000} {
+		b.Run(fmt.Sprint("keys=", keys), func(b *testing.B) {
+			m := ratelimit.NewMemory(ratelimit.DefaultKeys, time.Now)
+			spends := make([]ratelimit.Spend, keys)
+			for i := range spends {
+				spends[i] = spend(b, "people", fmt.Sprintf("user:%07d", i), "10000000/s", 1)
+				take(b, m, spends[i])
+			}
+			b.ReportAllocs()
+			ctx := context.Background()
+			i := 0
+			for b.Loop() {
+				_, _ = m.Take(ctx, spends[i%keys])
+				i += 7919
+			}
+		})
+	}
+	for name, rate := range map[string]string{"passed": "10000000/s", "refused": "1/366d"} {
+		b.Run("parallel, one key, "+name, func(b *testing.B) {
+			m := ratelimit.NewMemory(ratelimit.DefaultKeys, time.Now)
+			s := spend(b, "people", "user:ann", rate, 1)
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					_, _ = m.Take(context.Background(), s)
+				}
+			})
+		})
+	}
+	b.Run("three limits", func(b *testing.B) {
+		m := ratelimit.NewMemory(ratelimit.DefaultKeys, time.Now)
+		spends := []ratelimit.Spend{
+			spend(b, "people", "user:ann", "10000000/s", 1),
+			spend(b, "requests", "user:ann", "100000000/h", 1),
+			spend(b, "namespace", "coolteam", "10000000/s", 1),
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			_, _ = m.Take(context.Background(), spends...)
+		}
+	})
+	b.Run("flood of newcomers, no place free", func(b *testing.B) {
+		m := ratelimit.NewMemory(1000, time.Now)
+		spends := make([]ratelimit.Spend, 10_000)
+		for i := range spends {
+			spends[i] = spend(b, "anonymous", fmt.Sprintf("ip:%07d", i), "100/6h", 1)
+		}
+		b.ReportAllocs()
+		i := 0
+		for b.Loop() {
+			_, _ = m.Take(context.Background(), spends[i%len(spends)])
+			i++
+		}
+	})
+}
