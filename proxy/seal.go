@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 )
@@ -30,21 +31,24 @@ type sealer struct {
 	aeads []cipher.AEAD // the first seals, all open
 }
 
-// newSealer takes keys as auth.Tokens.Derive("upload id") gives them, one at least.
-func newSealer(keys [][32]byte) *sealer {
+// newSealer takes keys as auth.Tokens.Derive gives them, one at least.
+func newSealer(keys [][32]byte) (*sealer, error) {
+	if len(keys) == 0 {
+		return nil, errors.New("sealing: no key")
+	}
 	s := new(sealer)
 	for _, key := range keys {
 		block, err := aes.NewCipher(key[:])
 		if err != nil {
-			panic(err) // 32 bytes are a key
+			return nil, fmt.Errorf("sealing: %w", err)
 		}
 		aead, err := cipher.NewGCM(block)
 		if err != nil {
-			panic(err) // AES has the block size of GCM
+			return nil, fmt.Errorf("sealing: %w", err)
 		}
 		s.aeads = append(s.aeads, aead)
 	}
-	return s
+	return s, nil
 }
 
 // seal makes the id of an upload: one path segment of [A-Za-z0-9_-] (R03,
