@@ -1,10 +1,390 @@
 package proxy
 
-import "github.com/regward/regward/auth"
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 
-type freePulls struct{}
-type refusals struct{}
-type requestIDs struct{}
+	"github.com/regward/regward/auth"
+	"github.com/regward/regward/ratelimit"
+)
+
+// withBuiltIn adds the limits on failed logins that hold unless the
+// configuration has some of its own.
+func withBuiltIn(limits []Limit) []Limit {
+	if slices.ContainsFunc(limits, func(l Limit) bool { return l.Count == FailedLogins }) {
+		return limits
+	}
+	rate := func(n int) ratelimit.Rate { return ratelimit.Rate{Events: n, Per: 15 * time.Minute, Burst: n} }
+	return append(slices.Clone(limits),
+		Limit{Name: "failed_logins", Count: FailedLogins, Rate: rate(10), Per: PerIPUser, Where: "built in"},
+		Limit{Name: "failed_logins_ip", Count: FailedLogins, Rate: rate(100), Per: PerIP, Where: "built in"})
+}
+
+// counts reports whether l counts what c does to repository. Whose failed
+// logins they are cannot be known, so subjects do not narrow those.
+func (l *Limit) counts(c *auth.Caller, repository string) bool {
+	if l.Count != FailedLogins {
+		if len(l.Subjects) > 0 && !anySubject(l.Subjects, c) {
+			return false
+		}
+		if len(l.Repositories) > 0 && !anyPattern(l.Repositories, repository, &c.Identity) {
+			return false
+		}
+		if anySubject(l.ExemptWho, c) {
+			return false
+		}
+	}
+	if len(l.From) > 0 && !inside(l.From, c.Addr) {
+		return false
+	}
+	return !inside(l.ExemptFrom, c.Addr)
+}
+
+func anySubject(subjects []auth.Subject, c *auth.Caller) bool {
+	for i := range subjects {
+		if subjects[i].Matches(c) {
+			return true
+		}
+	}
+	return false
+}
+
+func anyPattern(patterns []auth.Pattern, repository string, id *auth.Identity) bool {
+	for i := range patterns {
+		if patterns[i].Match(repository, id) {
+			return true
+		}
+	}
+	return false
+}
+
+func inside(nets []netip.Prefix, a netip.Addr) bool {
+	for _, n := range nets {
+		if n.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// clients are the buckets of l that an access falls into: none where l counts
+// by what the caller does not have, several for groups.
+func (s *Snapshot) clients(l *Limit, c *auth.Caller, repository string, buf []string) []string {
+	switch l.Per {
+	case PerUser:
+		if !c.Anonymous() {
+			buf = append(buf, "user:"+c.Name)
+		}
+	case PerIP:
+		buf = append(buf, s.addrKey(c.Addr))
+	case PerIPUser:
+		buf = append(buf, s.addrKey(c.Addr)+" user:"+c.Name)
+	case PerGroup:
+		buf = append(buf, groupClients(l, c)...)
+	case PerNamespace:
+		ns, _, _ := strings.Cut(repository, "/")
+		if ns != "" {
+			buf = append(buf, "namespace:"+ns)
+		}
+	case PerRepository:
+		if repository != "" {
+			buf = append(buf, "repository:"+repository)
+		}
+	case PerAll:
+		buf = append(buf, "all")
+	default:
+		buf = append(buf, s.clientOf(c))
+	}
+	return buf
+}
+
+// groupClients are the caller's groups that the limit's subjects name, else all.
+func groupClients(l *Limit, c *auth.Caller) (out []string) {
+	var named []string
+	for i := range l.Subjects {
+		if l.Subjects[i].Kind() == "group" {
+			named = append(named, l.Subjects[i].Name())
+		}
+	}
+	for _, g := range c.Groups {
+		if len(named) == 0 || slices.Contains(named, g) {
+			out = append(out, "group:"+g)
+		}
+	}
+	return out
+}
+
+// clientOf is who a client is (L04): the user, or the address if anonymous.
+func (s *Snapshot) clientOf(c *auth.Caller) string {
+	if c.Anonymous() {
+		return s.addrKey(c.Addr)
+	}
+	return "user:" + c.Name
+}
+
+func (s *Snapshot) addrKey(a netip.Addr) string { return clientKey(a, s.PrefixV4, s.PrefixV6) }
 
 // LimitsFor lists the limits that would count an access of c, for explain.
-func (s *Settings) LimitsFor(c *auth.Caller, a auth.Access) []Limit { panic("unwritten") }
+func (s *Settings) LimitsFor(c *auth.Caller, a auth.Access) (out []Limit) {
+	for _, l := range s.Limits {
+		counts := map[Count]bool{Requests: true, Pulls: a.Action == auth.Pull, Pushes: a.Action == auth.Push}
+		if counts[l.Count] && l.counts(c, a.Repository) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// limit spends what the request costs, or refuses it (L01-L04, S07-S09).
+func (x *exchange) limit() error {
+	q := &x.req
+	var counts [3]Count
+	n := 0
+	if q.Kind != KindPing && q.Kind != KindUpload { // C18, S09
+		counts[n] = Requests
+		n++
+	}
+	pull := q.Kind == KindManifest && q.Method == http.MethodGet
+	free := pull && x.h.free.until(x, q.Reference).After(x.start)
+	if pull && !free {
+		counts[n] = Pulls
+		n++
+	}
+	if q.Kind == KindManifest && q.Method == http.MethodPut && (!isDigest(q.Reference) || len(q.Query.Tag) > 0) {
+		counts[n] = Pushes
+		n++
+	}
+	if err := x.spend(counts[:n]); err != nil {
+		return err
+	}
+	if q.Kind == KindManifest && (pull || q.Method == http.MethodHead) {
+		x.showPulls()
+	}
+	return nil
+}
+
+// spend takes one event from every limit of the given counts, all or nothing;
+// dry runs are asked one by one afterwards and never refuse.
+func (x *exchange) spend(counts []Count) error {
+	var spends [8]ratelimit.Spend
+	var of [8]*Limit
+	take, limits := spends[:0], of[:0]
+	var dry []*Limit
+	var names [4]string
+	for i := range x.s.limits {
+		l := &x.s.limits[i]
+		if !slices.Contains(counts, l.Count) || !l.counts(&x.who, x.req.Repository) {
+			continue
+		}
+		if l.DryRun {
+			dry = append(dry, l)
+			continue
+		}
+		for _, c := range x.s.clients(l, &x.who, x.req.Repository, names[:0]) {
+			take = append(take, ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: c}, Rate: l.Rate, N: 1})
+			limits = append(limits, l)
+		}
+	}
+	if len(take) > 0 {
+		res, err := x.h.Limiter.Take(x.r.Context(), take...)
+		if err != nil {
+			return refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "the rate limits cannot be looked up").from(err).because(reasonBusy)
+		}
+		if !res.OK {
+			x.limitName = limits[res.Index].Name
+			x.h.metrics.limit(x.limitName, "throttled")
+			return x.tooMany(limits[res.Index], take[res.Index].Client, res)
+		}
+		for _, l := range limits {
+			x.h.metrics.limit(l.Name, "allowed")
+		}
+	}
+	x.dryRun(dry)
+	return nil
+}
+
+func (x *exchange) dryRun(limits []*Limit) {
+	for _, l := range limits {
+		for _, c := range x.s.clients(l, &x.who, x.req.Repository, nil) {
+			res, err := x.h.Limiter.Take(x.r.Context(), ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: c}, Rate: l.Rate, N: 1})
+			if err == nil && !res.OK {
+				x.wouldThrottle = append(x.wouldThrottle, l.Name)
+				x.h.metrics.limit(l.Name, "would_throttle")
+			} else {
+				x.h.metrics.limit(l.Name, "allowed")
+			}
+		}
+	}
+}
+
+// showPulls sets the L01 fields from the pulls limit with least left, taking nothing.
+func (x *exchange) showPulls() {
+	if !x.s.countsPulls {
+		return
+	}
+	var best ratelimit.Result
+	var whose string
+	var at *Limit
+	for i := range x.s.limits {
+		l := &x.s.limits[i]
+		if l.Count != Pulls || l.DryRun || !l.counts(&x.who, x.req.Repository) {
+			continue
+		}
+		var names [4]string
+		for _, c := range x.s.clients(l, &x.who, x.req.Repository, names[:0]) {
+			res, err := x.h.Limiter.Take(x.r.Context(), ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: c}, Rate: l.Rate})
+			if err == nil && (at == nil || res.Remaining < best.Remaining) {
+				best, at, whose = res, l, c
+			}
+		}
+	}
+	if at != nil {
+		setRateHeaders(x.w.Header(), at, best, whose)
+	}
+}
+
+// setRateHeaders writes Docker Hub's fields (L01).
+func setRateHeaders(h http.Header, l *Limit, res ratelimit.Result, client string) {
+	window := l.Rate.Per
+	if l.Rate.Burst != l.Rate.Events && l.Rate.Events > 0 {
+		window = time.Duration(float64(l.Rate.Per) * float64(l.Rate.Burst) / float64(l.Rate.Events))
+	}
+	w := ";w=" + strconv.Itoa(max(1, int(window.Seconds())))
+	h["Ratelimit-Limit"] = []string{strconv.Itoa(res.Limit) + w}
+	h["Ratelimit-Remaining"] = []string{strconv.Itoa(max(0, res.Remaining)) + w}
+	reset := res.Reset
+	if !res.OK {
+		reset = res.RetryAfter
+	}
+	h["Ratelimit-Reset"] = []string{strconv.Itoa(int(math.Ceil(reset.Seconds())))}
+	h["Docker-Ratelimit-Source"] = []string{client[strings.IndexByte(client, ':')+1:]}
+}
+
+// tooMany refuses a client until the limit lets it in again. Retry-After
+// counts whole seconds (RFC 9110, 10.2.3), rounded up, and says 60 at most:
+// some clients obey it without a bound (S07). The message tells the whole wait.
+func (x *exchange) tooMany(l *Limit, client string, res ratelimit.Result) *httpError {
+	what := map[Count]string{Requests: "request", Pulls: "pull", Pushes: "push"}[l.Count]
+	plural := map[Count]string{Requests: "requests", Pulls: "pulls", Pushes: "pushes"}[l.Count]
+	e := refuse(http.StatusTooManyRequests, "TOOMANYREQUESTS",
+		fmt.Sprintf("limit %q: %d %s in %s are used up for %s; next %s possible at %s (in %s)",
+			l.Name, l.Rate.Events, plural, spell(l.Rate.Per), clientWords(client), what,
+			x.start.Add(res.RetryAfter).UTC().Format("15:04 MST"), spell(res.RetryAfter))).because(reasonLimit)
+	e.with("Retry-After", retryAfter(res.RetryAfter))
+	if l.Count == Pulls {
+		setRateHeaders(e.header, l, res, client)
+	}
+	return e
+}
+
+func retryAfter(wait time.Duration) string {
+	return strconv.Itoa(min(60, max(1, int(math.Ceil(wait.Seconds())))))
+}
+
+// clientWords names a bucket's owner as a person would.
+func clientWords(client string) string {
+	kind, name, _ := strings.Cut(client, ":")
+	switch kind {
+	case "ip":
+		return "address " + name
+	case "all":
+		return "everybody"
+	}
+	return kind + " " + name
+}
+
+// spell writes a duration as people do: 6h, 15m, 4m 10s, 2d.
+func spell(d time.Duration) string {
+	secs := int64(math.Ceil(d.Seconds()))
+	if secs <= 0 {
+		return "0s"
+	}
+	var parts []string
+	for _, u := range []struct {
+		secs int64
+		name string
+	}{{86400, "d"}, {3600, "h"}, {60, "m"}, {1, "s"}} {
+		if n := secs / u.secs; n > 0 {
+			parts = append(parts, strconv.FormatInt(n, 10)+u.name)
+			secs -= n * u.secs
+		}
+		if len(parts) == 2 {
+			break
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+// guard is the failed-login limits, before any password is checked at a cost.
+type guard struct{ x *exchange }
+
+// Admit refuses without taking anything (M15).
+func (g guard) Admit(c auth.Credential) error {
+	return g.each(c, func(l *Limit, s ratelimit.Spend) error {
+		s.N = 0
+		res, err := g.x.h.Limiter.Take(context.WithoutCancel(g.x.r.Context()), s)
+		if err != nil || res.OK {
+			return err
+		}
+		if l.DryRun {
+			g.x.h.metrics.limit(l.Name, "would_throttle")
+			return nil
+		}
+		g.x.h.metrics.limit(l.Name, "throttled")
+		return g.lockedOut(l, c, res).with("Retry-After", retryAfter(res.RetryAfter))
+	})
+}
+
+// Failed counts one wrong password, in each limit for itself: one that is used
+// up must not keep the others from counting.
+func (g guard) Failed(c auth.Credential) {
+	_ = g.each(c, func(_ *Limit, s ratelimit.Spend) error {
+		s.N = 1
+		_, _ = g.x.h.Limiter.Take(context.WithoutCancel(g.x.r.Context()), s)
+		return nil
+	})
+}
+
+func (g guard) each(c auth.Credential, do func(*Limit, ratelimit.Spend) error) error {
+	claimed := auth.Caller{Identity: auth.Identity{Name: g.x.s.fold(c.User)}, Addr: g.x.addr}
+	for i := range g.x.s.limits {
+		l := &g.x.s.limits[i]
+		if l.Count != FailedLogins || !l.counts(&claimed, "") {
+			continue
+		}
+		for _, client := range g.x.s.clients(l, &claimed, "", nil) {
+			if err := do(l, ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: client}, Rate: l.Rate}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (g guard) lockedOut(l *Limit, c auth.Credential, res ratelimit.Result) *httpError {
+	g.x.limitName = l.Name
+	who, rest := "", ""
+	if l.Per == PerIPUser || l.Per == PerUser || l.Per == PerClient {
+		who = " for " + g.x.s.fold(c.User)
+	}
+	if l.Per == PerIPUser {
+		rest = ". Others at this address are not affected"
+	}
+	return refuse(http.StatusTooManyRequests, "TOOMANYREQUESTS",
+		fmt.Sprintf("too many wrong passwords%s from %s; try again in %s%s", who, g.x.addr, minutes(res.RetryAfter), rest)).because(reasonLockedOut)
+}
+
+func minutes(d time.Duration) string {
+	n := int(math.Ceil(d.Minutes()))
+	if n <= 1 {
+		return "a minute"
+	}
+	return strconv.Itoa(n) + " minutes"
+}

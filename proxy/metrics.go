@@ -1,10 +1,112 @@
 package proxy
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // Metrics are the collectors of a Handler, with bounded labels: never a user
 // or a repository.
-type Metrics struct{}
+type Metrics struct {
+	requests   *prometheus.CounterVec
+	seconds    *prometheus.HistogramVec
+	upstream   prometheus.Histogram
+	bytes      *prometheus.CounterVec
+	refused    *prometheus.CounterVec
+	limits     *prometheus.CounterVec
+	logins     *prometheus.CounterVec
+	tokens     prometheus.Counter
+	inFlight   prometheus.Gauge
+	cutOff     prometheus.Counter
+	bytesIn    prometheus.Counter
+	bytesOut   prometheus.Counter
+	routeTimes [KindUnknown + 1]prometheus.Observer
+}
+
+// routeToken and the like are the labels of what is no route under /v2/.
+const (
+	routeToken = "token"
+	routeOther = "other"
+)
+
+func newMetrics() *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "regward", Name: name, Help: help}, labels)
+	}
+	m := &Metrics{
+		requests: counter("requests_total", "Requests answered, by route, method and status.", "route", "method", "status"),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "regward", Name: "request_duration_seconds",
+			Help: "Time from the request's head to the answer's end, by route.", Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60, 600}}, []string{"route"}),
+		upstream: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "regward", Name: "upstream_header_seconds",
+			Help: "Time until the upstream's answer began.", Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60}}),
+		bytes:    counter("bytes_total", "Bytes of bodies, from clients (in) and to clients (out).", "direction"),
+		refused:  counter("refusals_total", "Requests refused, by reason.", "reason"),
+		limits:   counter("limit_decisions_total", "Decisions of the limits: allowed, throttled, would_throttle.", "limit", "result"),
+		logins:   counter("logins_total", "Passwords presented: ok, rejected, locked_out, busy, error.", "result"),
+		tokens:   prometheus.NewCounter(prometheus.CounterOpts{Namespace: "regward", Name: "tokens_issued_total", Help: "Bearer tokens issued."}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "regward", Name: "requests_in_flight", Help: "Requests being answered."}),
+		cutOff:   prometheus.NewCounter(prometheus.CounterOpts{Namespace: "regward", Name: "answers_cut_off_total", Help: "Answers that broke off because the upstream or the client did."}),
+	}
+	m.bytesIn, m.bytesOut = m.bytes.WithLabelValues("in"), m.bytes.WithLabelValues("out")
+	for k := range m.routeTimes {
+		m.routeTimes[k] = m.seconds.WithLabelValues(Kind(k).String())
+	}
+	return m
+}
 
 // Register adds them to a registry of the caller's own.
-func (m *Metrics) Register(r prometheus.Registerer) error { panic("unwritten") }
+func (m *Metrics) Register(r prometheus.Registerer) error {
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.upstream, m.bytes, m.refused, m.limits, m.logins, m.tokens, m.inFlight, m.cutOff} {
+		if err := r.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Metrics) limit(name, result string) { m.limits.WithLabelValues(name, result).Inc() }
+func (m *Metrics) login(result string)       { m.logins.WithLabelValues(result).Inc() }
+func (m *Metrics) refuse(reason string)      { m.refused.WithLabelValues(reason).Inc() }
+func (m *Metrics) observe(x *exchange, took time.Duration) {
+	route := x.route()
+	m.requests.WithLabelValues(route, methodLabel(x.r.Method), strconv.Itoa(x.status)).Inc()
+	if int(x.req.Kind) > 0 && int(x.req.Kind) < len(m.routeTimes) {
+		m.routeTimes[x.req.Kind].Observe(took.Seconds())
+	} else {
+		m.seconds.WithLabelValues(route).Observe(took.Seconds())
+	}
+	if x.upstream != 0 {
+		m.upstream.Observe(x.upstreamTime.Seconds())
+	}
+	if x.in > 0 {
+		m.bytesIn.Add(float64(x.in))
+	}
+	if x.out > 0 {
+		m.bytesOut.Add(float64(x.out))
+	}
+	if x.aborted {
+		m.cutOff.Inc()
+	}
+}
+
+// methodLabel bounds the label: anybody can invent a method.
+func methodLabel(method string) string {
+	switch method {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS":
+		return method
+	}
+	return "other"
+}
+
+// route is the request's route as records and metrics name it.
+func (x *exchange) route() string {
+	switch {
+	case x.req.Kind != 0:
+		return x.req.Kind.String()
+	case x.r.URL.Path == tokenPath:
+		return routeToken
+	}
+	return routeOther
+}

@@ -1,49 +1,235 @@
 package proxy
 
 import (
-	"net/netip"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/regward/regward/auth"
 )
 
-// Audit writes who did what. Events chosen by log.audit_events.
+// Audit writes who did what.
 type Audit struct {
 	Log    *zap.Logger
-	Events map[string]bool // nil: all of AuditEvents
+	Events map[string]bool // as log.audit_events chose; nil: all
 }
 
 // AuditEvents are the kinds of audit lines.
 var AuditEvents = [...]string{"login", "login_failed", "denied", "throttled", "pull", "push", "delete", "reload"}
 
-// Refusal is one remembered refusal, for `regward explain --last`.
-type Refusal struct {
-	Time       time.Time  `json:"time"`
-	RequestID  string     `json:"request_id"`
-	Host       string     `json:"host"`
-	User       string     `json:"user"`       // "" is anonymous
-	Credential string     `json:"credential"` // none, basic, bearer, anonymous token, wrong password, expired token, ...
-	Addr       netip.Addr `json:"addr"`
-	Repository string     `json:"repository,omitempty"`
-	Reference  string     `json:"reference,omitempty"`
-	Action     string     `json:"action,omitempty"`
-	Status     int        `json:"status"`
-	Code       string     `json:"code"`
-	Reason     string     `json:"reason"`
-	Decision   string     `json:"decision,omitempty"` // the sentence
-	Limit      string     `json:"limit,omitempty"`
-	UserAgent  string     `json:"user_agent,omitempty"`
-	Config     string     `json:"config"` // version that decided
+// Write adds a line if the event was chosen.
+func (a *Audit) Write(event string, fields ...zap.Field) {
+	if a == nil || a.Log == nil || (a.Events != nil && !a.Events[event]) {
+		return
+	}
+	a.Log.Info(event, fields...)
 }
 
-// RefusalQuery chooses among the remembered refusals; zero fields choose all.
-type RefusalQuery struct {
-	RequestID  string
-	Repository string
-	User       string // "anonymous" for nobody in particular
-	From       netip.Prefix
-	Since      time.Time
+// newRequestID is ten characters nobody mistakes for each other when read aloud.
+func newRequestID() string {
+	const letters = "abcdefghjkmnpqrstuvwxyz023456789" // 32
+	var id [10]byte
+	n := rand.Uint64()
+	for i := range id {
+		id[i] = letters[n&31]
+		n >>= 5
+	}
+	return string(id[:])
 }
 
-// Refusals are those remembered (10,000 at most) that q chooses, newest first.
-func (h *Handler) Refusals(q RefusalQuery) []Refusal { panic("unwritten") }
+// noteEvent says what the audit log will tell about an answer.
+func (x *exchange) noteEvent(status int) {
+	switch q := &x.req; {
+	case q.Kind == KindManifest && q.Method == "GET" && status == 200:
+		x.event = "pull"
+	case q.Kind == KindManifest && q.Method == "PUT" && status == 201:
+		x.event = "push"
+	case q.Method == "DELETE" && (q.Kind == KindManifest || q.Kind == KindBlob) && status/100 == 2:
+		x.event = "delete"
+	}
+}
+
+// record tells what became of the request: one access line, one audit line if
+// it matters, the counters, and the memory of refusals. It runs once.
+func (x *exchange) record() {
+	took := x.h.Now().Sub(x.start)
+	x.h.metrics.observe(x, took)
+	if x.refusal != nil {
+		x.h.metrics.refuse(x.reason())
+		x.remember()
+		if x.status >= 500 || x.aborted {
+			x.h.Log.Warn("request failed", zap.String("request_id", x.id), zap.Int("status", x.status), zap.String("reason", x.reason()), zap.Error(x.refusal.cause))
+		}
+	}
+	if x.h.Access != nil {
+		x.access(took)
+	}
+	if x.h.Audit != nil {
+		x.audit()
+	}
+}
+
+func (x *exchange) reason() string {
+	if x.clientGone {
+		return reasonClientGone
+	}
+	if x.refusal == nil || x.refusal.reason == "" {
+		return "other"
+	}
+	return x.refusal.reason
+}
+
+// access writes the access line. The names of the fields are a promise:
+// docs/logs.md lists them and a test compares.
+func (x *exchange) access(took time.Duration) {
+	var room [32]zap.Field
+	f := append(room[:0], zap.String("request_id", x.id))
+	if x.site != nil {
+		f = append(f, zap.String("host", x.site.name))
+	}
+	f = append(f,
+		zap.String("method", short(x.r.Method)),
+		zap.String("path", short(x.r.URL.EscapedPath())),
+		zap.String("route", x.route()),
+		zap.String("user", x.user()),
+		zap.String("credential", x.credential),
+		zap.String("addr", x.addr.String()),
+	)
+	f = x.what(f)
+	f = append(f,
+		zap.Int("status", x.status),
+		zap.Int64("bytes_in", x.in),
+		zap.Int64("bytes_out", x.out),
+		zap.Float64("duration_ms", millis(took)),
+	)
+	if x.upstream != 0 {
+		f = append(f, zap.Int("upstream_status", x.upstream), zap.Float64("upstream_ms", millis(x.upstreamTime)))
+	}
+	if x.refusal != nil {
+		f = append(f, zap.String("reason", x.reason()))
+		if x.refusal.cause != nil {
+			f = append(f, zap.String("error", x.refusal.cause.Error()))
+		}
+	}
+	if x.aborted {
+		f = append(f, zap.Bool("cut_off", true))
+	}
+	if trace := traceID(x.r.Header.Get("Traceparent")); trace != "" {
+		f = append(f, zap.String("trace_id", trace))
+	}
+	f = append(f, zap.String("user_agent", short(x.r.UserAgent())))
+	x.h.Access.Info("request", f...)
+}
+
+// what adds repository, action, rule and limit.
+func (x *exchange) what(f []zap.Field) []zap.Field {
+	if x.loginVia != "" {
+		f = append(f, zap.String("via", x.loginVia))
+	}
+	if x.req.Repository != "" {
+		f = append(f, zap.String("repository", x.req.Repository))
+	}
+	if action := actionOf(&x.req); action != "" {
+		f = append(f, zap.String("action", action))
+	}
+	if x.req.Reference != "" && x.req.Kind != KindUpload {
+		f = append(f, zap.String("reference", x.req.Reference))
+	}
+	if x.grantedScopes != "" {
+		f = append(f, zap.String("granted", x.grantedScopes))
+	}
+	if x.decided {
+		f = append(f, zap.String("rule", x.decision.Rule))
+		if !x.decision.Allowed() {
+			f = append(f, zap.String("decision", x.decision.String()))
+		}
+	}
+	if x.limitName != "" {
+		f = append(f, zap.String("limit", x.limitName))
+	}
+	if len(x.wouldThrottle) > 0 {
+		f = append(f, zap.Strings("would_throttle", x.wouldThrottle))
+	}
+	return f
+}
+
+// audit writes the audit line of a pull, a push, a delete or a refusal that
+// somebody was meant to get.
+func (x *exchange) audit() {
+	event := x.event
+	if x.refusal != nil {
+		switch x.refusal.reason {
+		case reasonNotAllowed, reasonNotCovered, reasonReadOnly:
+			event = "denied"
+		case reasonLimit, reasonLockedOut:
+			event = "throttled"
+		default:
+			return
+		}
+	}
+	if event == "" {
+		return
+	}
+	f := []zap.Field{zap.String("request_id", x.id), zap.String("user", x.user()), zap.String("credential", x.credential), zap.String("addr", x.addr.String())}
+	if x.site != nil {
+		f = append(f, zap.String("host", x.site.name))
+	}
+	f = x.what(f)
+	if tag := tagOf(&x.req); tag != "" {
+		f = append(f, zap.String("tag", tag))
+	}
+	if x.digest != "" {
+		f = append(f, zap.String("digest", x.digest))
+	} else if x.req.Kind == KindManifest && isDigest(x.req.Reference) {
+		f = append(f, zap.String("digest", x.req.Reference))
+	}
+	f = append(f, zap.Int("status", x.status), zap.String("user_agent", short(x.r.UserAgent())))
+	x.h.Audit.Write(event, f...)
+}
+
+func (x *exchange) auditLogin(id auth.Identity) {
+	x.h.Audit.Write("login", zap.String("request_id", x.id), zap.String("user", id.Name), zap.String("via", id.Via), zap.String("addr", x.addr.String()), zap.String("user_agent", short(x.r.UserAgent())))
+}
+
+// auditFailedLogin tells a wrong password once: a repetition that was known to
+// be wrong is no news.
+func (x *exchange) auditFailedLogin(user string, repeated bool) {
+	if repeated {
+		return
+	}
+	x.h.Audit.Write("login_failed", zap.String("request_id", x.id), zap.String("user", short(user)), zap.String("reason", reasonWrongPassword), zap.String("addr", x.addr.String()), zap.String("user_agent", short(x.r.UserAgent())))
+}
+
+func (x *exchange) user() string {
+	if x.who.Anonymous() {
+		return "anonymous"
+	}
+	return x.who.Name
+}
+
+// short bounds what a stranger writes into our logs.
+func short(s string) string { return s[:min(len(s), maxLogged)] }
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// traceID is the trace id of a traceparent field, "" if there is none.
+func traceID(traceparent string) string {
+	parts := strings.Split(traceparent, "-")
+	if len(traceparent) > 128 || len(parts) < 4 || len(parts[1]) != 32 || !lowerHex(parts[1]) {
+		return ""
+	}
+	return parts[1]
+}
+
+// sometimes does a thing at most once a minute.
+type sometimes struct{ next atomic.Int64 }
+
+func (s *sometimes) do(now time.Time, f func()) {
+	next := s.next.Load()
+	if now.Unix() >= next && s.next.CompareAndSwap(next, now.Add(time.Minute).Unix()) {
+		f()
+	}
+}

@@ -1,0 +1,360 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/regward/regward/auth"
+)
+
+// forward passes on what is allowed and brings back what the upstream answers.
+func (x *exchange) forward() error {
+	switch x.req.Kind {
+	case KindPing: // answered here: it depends on no upstream (C17, C18)
+		x.w.Header()["Content-Type"] = jsonType
+		x.respond(http.StatusOK, []byte("{}"))
+		return nil
+	case KindCatalog:
+		return x.catalog()
+	}
+	out, err := x.outgoing()
+	if err != nil {
+		return err
+	}
+	asked := time.Now()
+	resp, err := x.s.upstream.do(x.r.Context(), out)
+	x.upstreamTime = time.Since(asked)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	x.upstream = resp.StatusCode
+	if err := x.checkAnswer(resp); err != nil {
+		return err
+	}
+	return x.deliver(resp)
+}
+
+// outgoing builds what the upstream gets, from the parsed parts only (P07, K1).
+func (x *exchange) outgoing() (*outgoing, error) {
+	q := &x.req
+	out := &outgoing{
+		Method:      q.Method,
+		Header:      requestHeader(x.r, q, x.addr.String()),
+		Scope:       upstreamScope(q),
+		Blob:        q.Kind == KindBlob && (q.Method == http.MethodGet || q.Method == http.MethodHead),
+		Final:       q.Kind == KindUpload && q.Method == http.MethodPut,
+		Hostnames:   x.s.names,
+		RequestID:   x.id,
+		TraceParent: x.r.Header.Get("Traceparent"),
+		User:        x.who.Name,
+	}
+	if q.Kind == KindUpload {
+		up, err := x.s.sealer.open(q.Reference, q.Repository, x.who.Name)
+		if err != nil {
+			return nil, err
+		}
+		x.upload = &up
+		if out.URL, err = x.s.upstream.uploadURL(up.Target, q.Query.Digest); err != nil {
+			return nil, err
+		}
+	} else {
+		out.Path, out.RawQuery = q.upstream("", q.Repository, q.From)
+	}
+	return out, x.addBody(out)
+}
+
+// upstreamScope is what a token of the upstream's must cover.
+func upstreamScope(q *Request) string {
+	switch {
+	case q.Method == http.MethodDelete && q.Kind != KindUpload:
+		return "repository:" + q.Repository + ":delete"
+	case q.Kind == KindCatalog:
+		return "registry:catalog:*"
+	case q.Mount != "":
+		return "repository:" + q.Repository + ":pull,push repository:" + q.From + ":pull"
+	case q.Kind == KindUpload || q.Kind == KindUploadStart || writes(q.Method):
+		return "repository:" + q.Repository + ":pull,push"
+	}
+	return "repository:" + q.Repository + ":pull"
+}
+
+// addBody lets the client's body through where the route has one.
+func (x *exchange) addBody(out *outgoing) error {
+	length := x.r.ContentLength
+	if !takesBody(&x.req) || length == 0 {
+		return nil
+	}
+	body := io.Reader(&clientBody{x: x, rc: http.NewResponseController(x.w)})
+	if x.req.Kind == KindManifest {
+		if length > maxManifest { // P26
+			return refuse(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "a manifest has at most "+strconv.Itoa(maxManifest>>20)+" MiB")
+		}
+		body = http.MaxBytesReader(nil, io.NopCloser(body), maxManifest)
+	}
+	// HTTP/1: the upstream may answer while the client still sends.
+	_ = http.NewResponseController(x.w).EnableFullDuplex()
+	out.Body, out.Length = body, length
+	return nil
+}
+
+// clientBody is the request body as it arrives: counted, and given up when
+// nothing comes for idle_timeout (H10). A slow body is not.
+type clientBody struct {
+	x    *exchange
+	rc   *http.ResponseController
+	next time.Time // when the deadline is moved again
+}
+
+func (b *clientBody) Read(p []byte) (int, error) {
+	if now := time.Now(); now.After(b.next) {
+		_ = b.rc.SetReadDeadline(now.Add(b.x.s.idle()))
+		b.next = now.Add(time.Second)
+	}
+	n, err := b.x.r.Body.Read(p)
+	b.x.in += int64(n)
+	if err != nil && err != io.EOF {
+		b.x.clientGone = true
+	}
+	return n, err
+}
+
+func (s *Settings) idle() time.Duration {
+	if s.IdleTimeout <= 0 {
+		return 2 * time.Minute
+	}
+	return s.IdleTimeout
+}
+
+// checkAnswer turns what must not pass as it is into a refusal of ours.
+func (x *exchange) checkAnswer(resp *http.Response) error {
+	switch status := resp.StatusCode; {
+	case status == http.StatusTooManyRequests:
+		e := refuse(status, "TOOMANYREQUESTS", "the registry behind "+x.site.name+" refuses for now: too many requests there; this is not a limit of "+x.site.name).because(reasonUpstream)
+		if wait := resp.Header.Get("Retry-After"); wait != "" {
+			e.with("Retry-After", wait)
+		}
+		return e
+	case status >= 500:
+		e := refuse(status, "UNAVAILABLE", "the registry behind "+x.site.name+" answered "+strconv.Itoa(status))
+		if wait := resp.Header.Get("Retry-After"); wait != "" {
+			e.with("Retry-After", wait)
+		}
+		return e
+	case status >= 400 && !isJSON(resp.Header) && status != http.StatusRequestedRangeNotSatisfiable && x.r.Method != http.MethodHead:
+		return refuse(status, x.codeFor(status), "the registry behind "+x.site.name+" answered "+strconv.Itoa(status)).because(reasonNotFound)
+	case status < 200:
+		return broken(errors.New("unexpected status " + strconv.Itoa(status)))
+	case status == http.StatusAccepted && x.req.Kind == KindUploadStart && resp.Header.Get("Location") == "":
+		return broken(errors.New("an upload was accepted without a Location"))
+	}
+	return nil
+}
+
+// codeFor is the code of an upstream's refusal that came without one. A
+// registry without referrers must not seem to lack the repository (S05).
+func (x *exchange) codeFor(status int) string {
+	if status != http.StatusNotFound {
+		return "UNSUPPORTED"
+	}
+	switch x.req.Kind {
+	case KindManifest:
+		return "MANIFEST_UNKNOWN"
+	case KindBlob:
+		return "BLOB_UNKNOWN"
+	case KindUpload:
+		return "BLOB_UPLOAD_UNKNOWN"
+	case KindReferrers:
+		return "UNSUPPORTED"
+	}
+	return "NAME_UNKNOWN"
+}
+
+func isJSON(h http.Header) bool {
+	t, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	t = strings.TrimSpace(t)
+	return t == "application/json" || strings.HasSuffix(t, "+json")
+}
+
+// deliver writes the upstream's answer under client names.
+func (x *exchange) deliver(resp *http.Response) error {
+	h := x.w.Header()
+	copyResponseHeader(h, resp.Header)
+	if err := x.mapLocation(h, resp); err != nil {
+		return err
+	}
+	x.mapLink(h, resp)
+	x.digest = resp.Header.Get("Docker-Content-Digest")
+	x.noteEvent(resp.StatusCode)
+	if x.pulled(resp) {
+		return x.deliverManifest(resp)
+	}
+	return x.stream(resp)
+}
+
+// mapLocation rewrites Location (R01-R08): uploads go on under an id of ours,
+// what was made is named as the client names it.
+func (x *exchange) mapLocation(h http.Header, resp *http.Response) error {
+	loc := resp.Header.Get("Location")
+	q := &x.req
+	switch {
+	case loc == "":
+		return nil
+	case redirects(resp.StatusCode):
+		h["Location"] = []string{loc} // checked by the upstream side (R20)
+		return nil
+	case resp.StatusCode == http.StatusCreated:
+		h["Location"] = []string{x.madeAt(resp)}
+		return nil
+	case q.Kind != KindUpload && q.Kind != KindUploadStart:
+		return nil
+	}
+	next, err := x.s.upstream.resolveLocation(resp.Request.URL, loc)
+	if err != nil {
+		return err
+	}
+	up := upload{Repository: q.Repository, Principal: x.who.Name, Start: x.start, Target: x.s.upstream.uploadTarget(next)}
+	if x.upload != nil {
+		up.Start = x.upload.Start
+	}
+	id, err := x.s.sealer.seal(up)
+	if err != nil {
+		return err
+	}
+	h["Location"] = []string{"/v2/" + q.Repository + "/blobs/uploads/" + id}
+	return nil
+}
+
+// madeAt is where a new blob or manifest is (R08).
+func (x *exchange) madeAt(resp *http.Response) string {
+	q := &x.req
+	digest := resp.Header.Get("Docker-Content-Digest")
+	if !validDigest(digest) {
+		digest = ""
+	}
+	if q.Kind == KindManifest {
+		if digest == "" {
+			digest = q.Reference
+		}
+		return "/v2/" + q.Repository + "/manifests/" + digest
+	}
+	for _, d := range []string{digest, q.Query.Digest, q.Mount} {
+		if d != "" {
+			return "/v2/" + q.Repository + "/blobs/" + d
+		}
+	}
+	return "/v2/" + q.Repository + "/blobs/"
+}
+
+// mapLink keeps only the query of the upstream's next page (R15).
+func (x *exchange) mapLink(h http.Header, resp *http.Response) {
+	if next := nextPage(resp.Header); next != nil {
+		h["Link"] = []string{"<" + x.req.Path() + "?" + next.Encode() + `>; rel="next"`}
+	}
+}
+
+// nextPage is the query of a Link to the next page: of a bad one only what is
+// known (K1); nil if there is none.
+func nextPage(h http.Header) url.Values {
+	for _, field := range h["Link"] {
+		target, params, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(field), "<"), ">")
+		if !ok || !strings.Contains(params, "next") {
+			continue
+		}
+		u, err := url.Parse(target)
+		if err != nil {
+			continue
+		}
+		keep := url.Values{}
+		for key, values := range u.Query() {
+			switch key {
+			case "n", "last", "artifactType":
+				keep[key] = values
+			}
+		}
+		if len(keep) > 0 {
+			return keep
+		}
+	}
+	return nil
+}
+
+// pulled reports whether the answer is a manifest somebody pulled.
+func (x *exchange) pulled(resp *http.Response) bool {
+	return x.req.Kind == KindManifest && x.req.Method == http.MethodGet && resp.StatusCode == http.StatusOK
+}
+
+// deliverManifest streams a manifest and keeps what it names, so that the pull
+// it began can be finished (L02).
+func (x *exchange) deliverManifest(resp *http.Response) error {
+	if !x.s.countsPulls {
+		return x.stream(resp)
+	}
+	until := x.start.Add(freeTime)
+	if t := x.h.free.until(x, x.req.Reference); t.After(x.start) {
+		until = t
+	}
+	x.h.free.add(x, until, x.digest)
+	if !isIndex(resp.Header.Get("Content-Type")) {
+		return x.stream(resp)
+	}
+	var seen bytes.Buffer
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.TeeReader(resp.Body, &bounded{&seen, maxManifest}), resp.Body}
+	err := x.stream(resp)
+	x.h.free.add(x, until, children(seen.Bytes())...)
+	return err
+}
+
+func isIndex(contentType string) bool {
+	return strings.HasPrefix(contentType, "application/vnd.oci.image.index") ||
+		strings.HasPrefix(contentType, "application/vnd.docker.distribution.manifest.list")
+}
+
+// bounded keeps the first bytes written to it and forgets the rest.
+type bounded struct {
+	to   *bytes.Buffer
+	left int
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	n := min(len(p), b.left)
+	b.to.Write(p[:n])
+	b.left -= n
+	return len(p), nil
+}
+
+func isDigest(reference string) bool { return strings.IndexByte(reference, ':') >= 0 }
+
+// tagOf is the tag of a manifest request, "" for a digest.
+func tagOf(q *Request) string {
+	if q.Kind != KindManifest || isDigest(q.Reference) {
+		return ""
+	}
+	return q.Reference
+}
+
+// actionOf is what a request does, in one word, for records.
+func actionOf(q *Request) string {
+	switch {
+	case q.Kind == KindUpload || q.Kind == KindUploadStart:
+		return auth.Push.String()
+	case q.Method == http.MethodDelete:
+		return auth.Delete.String()
+	case writes(q.Method):
+		return auth.Push.String()
+	case q.Kind == KindCatalog:
+		return auth.List.String()
+	case q.Repository != "":
+		return auth.Pull.String()
+	}
+	return ""
+}

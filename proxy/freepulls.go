@@ -1,0 +1,62 @@
+package proxy
+
+import (
+	"encoding/json"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+)
+
+// freePulls remembers what a counted pull named: for ten minutes the same
+// client gets those digests in that repository without another count, so an
+// admitted pull can finish (L02).
+type freePulls struct {
+	known *lru.Cache[freeKey, time.Time]
+}
+
+type freeKey struct{ client, repository, digest string }
+
+func newFreePulls() *freePulls {
+	known, err := lru.New[freeKey, time.Time](maxFreePulls)
+	if err != nil { // only for a size below one
+		panic(err)
+	}
+	return &freePulls{known: known}
+}
+
+// until is when the digest stops being free for the exchange's client; the
+// zero time if it is not.
+func (f *freePulls) until(x *exchange, digest string) time.Time {
+	if !x.s.countsPulls || !isDigest(digest) {
+		return time.Time{}
+	}
+	t, _ := f.known.Get(freeKey{x.s.clientOf(&x.who), x.req.Repository, digest})
+	return t
+}
+
+// add makes digests free until t. A time already known is not put off: a pull
+// cannot be stretched by repeating it.
+func (f *freePulls) add(x *exchange, t time.Time, digests ...string) {
+	client := x.s.clientOf(&x.who)
+	for _, d := range digests {
+		if isDigest(d) {
+			f.known.Add(freeKey{client, x.req.Repository, d}, t)
+		}
+	}
+}
+
+// children are the digests an index or manifest list names; at most maxChildren.
+func children(body []byte) (out []string) {
+	var index struct {
+		Manifests []struct {
+			Digest string `json:"digest"`
+		} `json:"manifests"`
+	}
+	if json.Unmarshal(body, &index) != nil {
+		return nil
+	}
+	for _, m := range index.Manifests[:min(len(index.Manifests), maxChildren)] {
+		out = append(out, m.Digest)
+	}
+	return out
+}

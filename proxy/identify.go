@@ -1,0 +1,169 @@
+package proxy
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/regward/regward/auth"
+)
+
+// tokenLeeway is how long a token is taken after it ran out: docker, c/image
+// and regclient do not recover from a 401 on a token they believe valid (T13).
+const tokenLeeway = 60 * time.Second
+
+// identify finds out who asks. A request without credential is challenged,
+// public repositories included: anonymity is a token as well (C19).
+func (x *exchange) identify() error {
+	fields := x.r.Header["Authorization"]
+	cred, err := auth.ParseAuthorization(fields)
+	switch {
+	case err != nil:
+		x.credential = "malformed"
+		e := unauthorized("UNAUTHORIZED", "the Authorization header cannot be read", x.askedScope(), "").from(err).because(reasonMalformed)
+		if isBearer(fields) {
+			e.authErr = "invalid_token"
+		}
+		return e
+	case cred.Kind == auth.None:
+		x.credential = "none"
+		return unauthorized("UNAUTHORIZED", "authentication required: docker login "+x.host(), x.askedScope(), "").because(reasonNoCredential)
+	case cred.Kind == auth.Bearer:
+		return x.identifyBearer(cred)
+	}
+	x.credential = "basic"
+	id, err := x.login(cred, x.req.Kind != KindPing)
+	if err != nil {
+		return err
+	}
+	x.call(id)
+	return nil
+}
+
+// askedScope is the scope a challenge names (C09, C10).
+func (x *exchange) askedScope() string { return scopeOf(x.req.Wants) }
+
+func isBearer(fields []string) bool {
+	const scheme = "bearer"
+	return len(fields) == 1 && len(fields[0]) >= len(scheme) && strings.EqualFold(fields[0][:len(scheme)], scheme)
+}
+
+func (x *exchange) identifyBearer(cred auth.Credential) error {
+	x.credential = "token"
+	id, err := x.h.Cache.Bearer(x.s.Tokens, cred.Secret(), x.site.name)
+	if err != nil {
+		return x.badToken(err)
+	}
+	if id.Anonymous() {
+		x.credential = "anonymous token"
+	} else if x.s.Current == nil || !x.s.Current(id) {
+		return x.badToken(errRevoked)
+	}
+	x.expired = id.Expires.Add(tokenLeeway).Before(x.now)
+	x.call(*id)
+	if x.expired && x.req.Kind != KindUpload {
+		return x.badToken(errExpired)
+	}
+	return nil
+}
+
+var errRevoked = errors.New("what the token was proven by has changed or is gone")
+
+// badToken is C11's invalid_token: the client shall get a new one.
+func (x *exchange) badToken(err error) error {
+	e := unauthorized("UNAUTHORIZED", "the token presented is not valid here: log in again", x.askedScope(), "invalid_token").from(err).because(reasonBadToken)
+	var foreign *auth.ForeignKey
+	switch {
+	case errors.Is(err, errExpired):
+		x.credential = "expired token"
+		e.msg, e.reason = "the token presented has expired", reasonExpired
+	case errors.Is(err, errRevoked):
+		x.credential = "revoked token"
+		e.msg, e.reason = "the login this token was given to has changed: log in again", reasonRevoked
+	case errors.As(err, &foreign):
+		x.credential = "foreign token"
+		x.h.foreign.do(x.now, func() {
+			x.h.Log.Warn("a token for "+x.site.name+" was signed by a key this instance does not have (kid "+foreign.Kid+"): do several instances run without one token.key_file?", zap.String("request_id", x.id))
+		})
+	default:
+		x.credential = "invalid token"
+	}
+	return e
+}
+
+// call makes the caller of this request: who was proven, the groups of now,
+// the address of now.
+func (x *exchange) call(id auth.Identity) {
+	x.who = auth.Caller{Identity: id, Addr: x.addr}
+	x.loginVia = id.Via
+	fixed := x.s.Groups[id.Name]
+	if id.Anonymous() || len(fixed) == 0 {
+		return
+	}
+	if len(id.Groups) == 0 {
+		x.who.Groups = fixed
+		return
+	}
+	all := slices.Concat(id.Groups, fixed)
+	slices.Sort(all)
+	x.who.Groups = slices.Compact(all)
+}
+
+// login checks a name and a password. saved says that the client uses a login
+// it keeps, so the advice is another one (M6, M8).
+func (x *exchange) login(cred auth.Credential, saved bool) (auth.Identity, error) {
+	user := x.s.fold(cred.User)
+	x.who = auth.Caller{Addr: x.addr}
+	var id auth.Identity
+	var hit bool
+	err := auth.ErrRejected
+	if x.s.Logins != nil {
+		id, hit, err = x.h.Cache.Login(x.r.Context(), x.s.Logins, cred, x.s.Cache, guard{x})
+	}
+	var locked *httpError
+	switch {
+	case err == nil:
+		x.h.metrics.login("ok")
+		if !hit {
+			x.auditLogin(id)
+		}
+		return id, nil
+	case errors.As(err, &locked):
+		x.credential = "locked out: " + user
+		x.h.metrics.login("locked_out")
+		return id, locked
+	case errors.Is(err, auth.ErrRejected), errors.Is(err, auth.ErrNotMine), errors.Is(err, auth.ErrMalformed):
+		x.credential = "wrong password: " + user
+		x.h.metrics.login("rejected")
+		x.auditFailedLogin(user, hit)
+		msg := "wrong user name or password for " + x.host()
+		if saved {
+			msg = "the login saved for " + x.host() + " (user " + user + ") is no longer valid. Run: docker login " + x.host() +
+				" - or docker logout " + x.host() + ": public images need no login"
+		}
+		return id, unauthorized("UNAUTHORIZED", msg, x.askedScope(), "").because(reasonWrongPassword)
+	case errors.Is(err, auth.ErrBusy):
+		x.h.metrics.login("busy")
+		return id, refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "too many logins are being checked; try again in a moment").
+			with("Retry-After", "5").from(err).because(reasonBusy)
+	}
+	x.h.metrics.login("error")
+	return id, refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "logins cannot be checked at the moment").
+		with("Retry-After", "5").from(err).because(reasonBusy)
+}
+
+// leased reports whether an upload begun in time may be finished with a token
+// that has run out meanwhile. Only the expiry is forgiven (S13).
+func (x *exchange) leased() bool {
+	if x.s.Lease <= 0 || x.req.Kind != KindUpload || !writes(x.req.Method) {
+		return false
+	}
+	up, err := x.s.sealer.open(x.req.Reference, x.req.Repository, x.who.Name)
+	if err != nil {
+		return false
+	}
+	return x.now.Sub(up.Start) <= x.s.Lease
+}

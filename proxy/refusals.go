@@ -1,0 +1,112 @@
+package proxy
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Refusal is one remembered refusal, for `regward explain --last`.
+type Refusal struct {
+	Time       time.Time  `json:"time"`
+	RequestID  string     `json:"request_id"`
+	Host       string     `json:"host"`
+	User       string     `json:"user"`       // "" is anonymous
+	Credential string     `json:"credential"` // "none", "basic", "token", "anonymous token", "wrong password: ann", "expired token", ...
+	Addr       netip.Addr `json:"addr"`
+	Repository string     `json:"repository,omitempty"`
+	Reference  string     `json:"reference,omitempty"`
+	Action     string     `json:"action,omitempty"`
+	Status     int        `json:"status"`
+	Code       string     `json:"code"`
+	Reason     string     `json:"reason"`             // one of docs/logs.md's reasons
+	Message    string     `json:"message"`            // what the client was told
+	Decision   string     `json:"decision,omitempty"` // the policy's own sentence
+	Limit      string     `json:"limit,omitempty"`
+	UserAgent  string     `json:"user_agent,omitempty"`
+	Config     string     `json:"config"` // version that decided
+}
+
+// RefusalQuery chooses among the remembered refusals; zero fields choose all.
+type RefusalQuery struct {
+	RequestID  string
+	Repository string
+	User       string // "anonymous" for nobody in particular
+	From       netip.Prefix
+	Since      time.Time
+}
+
+func (q *RefusalQuery) chooses(r *Refusal) bool {
+	return (q.RequestID == "" || q.RequestID == r.RequestID) &&
+		(q.Repository == "" || q.Repository == r.Repository) &&
+		(q.User == "" || q.User == r.User || q.User == "anonymous" && r.User == "") &&
+		(!q.From.IsValid() || q.From.Contains(r.Addr)) &&
+		!r.Time.Before(q.Since)
+}
+
+// refusals is a ring of the last ones.
+type refusals struct {
+	mu   sync.Mutex
+	ring []Refusal
+	next int
+}
+
+func newRefusals(size int) *refusals { return &refusals{ring: make([]Refusal, 0, size)} }
+
+func (l *refusals) add(r Refusal) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.ring) < cap(l.ring) {
+		l.ring = append(l.ring, r)
+		return
+	}
+	l.ring[l.next] = r
+	l.next = (l.next + 1) % len(l.ring)
+}
+
+// Refusals are those remembered (10,000 at most) that q chooses, newest first.
+// Requests that came without a credential are found by their id only.
+func (h *Handler) Refusals(q RefusalQuery) []Refusal {
+	found := h.refusals.find(q)
+	if len(found) == 0 && q.RequestID != "" {
+		found = h.challenged.find(q)
+	}
+	return found
+}
+
+func (l *refusals) find(q RefusalQuery) (out []Refusal) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.ring {
+		r := &l.ring[(l.next+len(l.ring)-1-i)%len(l.ring)]
+		if q.chooses(r) {
+			out = append(out, *r)
+		}
+	}
+	return out
+}
+
+// remember keeps a refusal. The first request of most clients comes without a
+// credential: those are kept apart, or they would push out the rest.
+func (x *exchange) remember() {
+	if x.site == nil {
+		return
+	}
+	r := Refusal{
+		Time: x.start, RequestID: x.id, Host: x.site.name, User: x.who.Name, Credential: x.credential, Addr: x.addr,
+		Repository: x.req.Repository, Reference: x.req.Reference, Action: actionOf(&x.req),
+		Status: x.status, Code: x.refusal.code, Reason: x.reason(), Message: x.refusal.msg, Limit: x.limitName,
+		UserAgent: short(x.r.UserAgent()), Config: x.s.Version,
+	}
+	if x.req.Kind == KindUpload {
+		r.Reference = ""
+	}
+	if x.decided && !x.decision.Allowed() {
+		r.Decision = x.decision.String()
+	}
+	if x.refusal.reason == reasonNoCredential {
+		x.h.challenged.add(r)
+		return
+	}
+	x.h.refusals.add(r)
+}
