@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 )
@@ -32,23 +31,20 @@ type sealer struct {
 }
 
 // newSealer takes keys as auth.Tokens.Derive gives them, one at least.
-func newSealer(keys [][32]byte) (*sealer, error) {
-	if len(keys) == 0 {
-		return nil, errors.New("sealing: no key")
-	}
+func newSealer(keys [][32]byte) *sealer {
 	s := new(sealer)
 	for _, key := range keys {
 		block, err := aes.NewCipher(key[:])
 		if err != nil {
-			return nil, fmt.Errorf("sealing: %w", err)
+			panic(err) // 32 bytes are a key
 		}
 		aead, err := cipher.NewGCM(block)
 		if err != nil {
-			return nil, fmt.Errorf("sealing: %w", err)
+			panic(err) // AES has the block size of GCM
 		}
 		s.aeads = append(s.aeads, aead)
 	}
-	return s, nil
+	return s
 }
 
 // seal makes the id of an upload: one path segment of [A-Za-z0-9_-] (R03,
