@@ -1,0 +1,36 @@
+# Two commands matter: `make test` installs what the tests need and runs them
+# all; `go run ./cmd/regward demo` shows the main job.
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: build test unit e2e lint tools fuzz bench demo
+
+build: ## the program, static, as it is released
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/regward ./cmd/regward
+
+test: tools unit e2e ## everything, with the race detector
+
+unit:
+	go test -race ./...
+
+e2e: ## the real clients and registries
+	cd e2e && go test -race -timeout 20m ./...
+
+tools: ## what the tests need: Debian packages and a few Go programs
+	scripts/install-test-tools
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt'd:" $$unformatted; exit 1; fi
+	go vet ./...
+	cd e2e && go vet ./...
+	go run $(STATICCHECK) ./...
+	cd e2e && go run $(STATICCHECK) ./...
+
+fuzz: ## every fuzz target for FUZZTIME each
+	scripts/fuzz $(or $(FUZZTIME),60s)
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./auth ./ratelimit ./tls ./proxy
+
+demo:
+	go run ./cmd/regward demo
