@@ -156,6 +156,9 @@ func canonicalPath(u *url.URL) (path string, colon bool, err error) {
 	if u.Opaque != "" || u.User != nil || u.Fragment != "" {
 		return "", false, errTarget()
 	}
+	if u.Scheme != "" && (u.Host == "" || u.Scheme != "https" && u.Scheme != "http") {
+		return "", false, errTarget() // "x:/v2/" is an absolute target to net/url
+	}
 	// Without RawPath the escaped path is Path with its odd bytes escaped, and
 	// those are refused below in either spelling.
 	path = u.Path

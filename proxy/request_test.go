@@ -243,7 +243,7 @@ func TestP08_Spellings(t *testing.T) {
 	} {
 		wantRefusal(t, "GET", path, 400, "NAME_INVALID")
 	}
-	for _, target := range []string{"http://user@h/v2/a/manifests/x", "http://u:p@h/v2/", "http:v2/"} {
+	for _, target := range []string{"http://user@h/v2/a/manifests/x", "http://u:p@h/v2/", "http:v2/", "http:/v2/", "x:/v2/", "ftp://h/v2/"} {
 		wantRefusal(t, "GET", target, 400, "NAME_INVALID")
 	}
 	// An absolute target is judged by its path alone.
