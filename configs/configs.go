@@ -46,19 +46,19 @@ type Config struct {
 	Log             Log      `yaml:"log"`
 	Health          Health   `yaml:"health"`
 	Admin           Admin    `yaml:"admin"`
-	StateDir        string   `yaml:"state_dir"`
+	StateDir        string   `yaml:"state_dir" is:"file"`
 	ShutdownDelay   Duration `yaml:"shutdown_delay"`
 	ShutdownTimeout Duration `yaml:"shutdown_timeout"`
 
-	src *source // where each value came from
+	origins *source // where each value came from
 }
 
 // TLS says which certificate is shown. CertFile and KeyFile go together, and
 // mean mode files.
 type TLS struct {
 	Mode       string   `yaml:"mode"` // TLSFiles, TLSInternal or TLSOff
-	CertFile   string   `yaml:"cert_file"`
-	KeyFile    string   `yaml:"key_file"`
+	CertFile   string   `yaml:"cert_file" is:"file"`
+	KeyFile    string   `yaml:"key_file" is:"file"`
 	MinVersion string   `yaml:"min_version"` // "1.2" or "1.3"; see Min
 	HTTPListen []string `yaml:"http_listen"` // plain listeners that redirect; none is off
 }
@@ -93,9 +93,9 @@ type Upstream struct {
 	ReadOnly       string   `yaml:"read_only"`
 	AssertUser     string   `yaml:"assert_user"`
 	TokenHosts     []string `yaml:"token_hosts"`
-	CAFile         string   `yaml:"ca_file"`
-	ClientCertFile string   `yaml:"client_cert_file"`
-	ClientKeyFile  string   `yaml:"client_key_file"`
+	CAFile         string   `yaml:"ca_file" is:"file"`
+	ClientCertFile string   `yaml:"client_cert_file" is:"file"`
+	ClientKeyFile  string   `yaml:"client_key_file" is:"file"`
 	ConnectTimeout Duration `yaml:"connect_timeout"`
 	HeaderTimeout  Duration `yaml:"header_timeout"`
 
@@ -109,7 +109,7 @@ func (u Upstream) Follow() bool { return u.Redirects != "pass" }
 
 // Auth says who may log in.
 type Auth struct {
-	Htpasswd        string `yaml:"htpasswd"` // file name; "" is no file
+	Htpasswd        string `yaml:"htpasswd" is:"file"` // file name; "" is no file
 	AllowWeakHashes bool   `yaml:"allow_weak_hashes"`
 	CaseSensitive   bool   `yaml:"case_sensitive"`
 
@@ -209,7 +209,7 @@ type Cache struct {
 // Token shapes the bearer tokens that regward signs.
 type Token struct {
 	TTL     Duration `yaml:"ttl"`
-	KeyFile string   `yaml:"key_file"` // state_dir/token.pem unless set
+	KeyFile string   `yaml:"key_file" is:"file"` // state_dir/token.pem unless set
 
 	Create bool `yaml:"-"` // key_file was not set: the key is made on first start
 }
@@ -231,7 +231,7 @@ type Health struct {
 // Admin is where operators ask; no Listen is off.
 type Admin struct {
 	Listen    []string `yaml:"listen"`
-	TokenFile string   `yaml:"token_file"`
+	TokenFile string   `yaml:"token_file" is:"file"`
 	Pprof     bool     `yaml:"pprof"`
 }
 

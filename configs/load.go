@@ -1,6 +1,29 @@
 package configs
 
-import "errors"
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/regward/regward/auth"
+)
+
+//go:embed default.yaml
+var defaults []byte
+
+//go:embed init.yaml
+var starter []byte
+
+//go:embed schema.json
+var schema []byte
 
 // Options change how a configuration is read.
 type Options struct {
@@ -18,46 +41,144 @@ type Options struct {
 // is Problems if the configuration is at fault, all of them, sorted, with the
 // warnings among them.
 func Load(path string, getenv func(string) string) (*Config, error) {
-	return nil, errors.New("not there yet")
+	return LoadWith(path, Options{Getenv: getenv})
 }
 
 // LoadWith is Load with Options; Dir is set from path unless given.
-func LoadWith(path string, o Options) (*Config, error) { return nil, errors.New("not there yet") }
+func LoadWith(path string, o Options) (*Config, error) {
+	if o.Dir == "" {
+		o.Dir = filepath.Dir(path)
+	}
+	data, err := readFile(path, maxBytes)
+	if err != nil {
+		return nil, Problems{{File: path, Msg: err.Error()}}
+	}
+	c, err := Parse(path, data, o)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(path); err == nil && c.origins.secret && info.Mode()&0o044 != 0 {
+		c.Warnings = append(c.Warnings, Problem{
+			Severity: Warning, File: path,
+			Msg: fmt.Sprintf("others may read this file (%v), and a secret is written in it", info.Mode().Perm()),
+			Fix: "chmod 600 " + path,
+		}).sort()
+	}
+	return c, nil
+}
 
 // Parse is LoadWith for YAML that is already in memory; file is what messages call it.
 func Parse(file string, data []byte, o Options) (*Config, error) {
-	return nil, errors.New("not there yet")
+	c, err := withDefaults()
+	if err != nil {
+		return nil, err // a slip in default.yaml: a test would have met it
+	}
+	r := &reader{file: file, opts: o, src: c.origins, upstream: *c.Upstream}
+	r.src.file = file
+	c.Name, c.Upstream, c.Upstreams = file, nil, nil
+	root := r.tree(data)
+	if root == nil {
+		return nil, r.problems.sort()
+	}
+	r.value("", root, reflect.ValueOf(c).Elem(), false, 0)
+	k := &checker{reader: r, Config: c}
+	k.complete()
+	k.check()
+	k.files()
+	// Rules that cannot be read would make every promise and warning wrong.
+	if len(r.problems.Only(Error)) == 0 {
+		k.promises()
+		k.warn()
+	}
+	r.problems = r.problems.sort()
+	if len(r.problems.Only(Error)) > 0 {
+		return nil, r.problems
+	}
+	c.Warnings = r.problems
+	c.Version = c.version()
+	return c, nil
 }
 
-// Diff says in words what a change from one configuration to the other gives
-// and takes: "anonymous gains pull on coolteam/**". Secrets are never shown.
-func Diff(from, to *Config) []string { return nil }
+// withDefaults is what an empty file means.
+func withDefaults() (*Config, error) {
+	c := &Config{origins: &source{values: map[string]origin{}}}
+	r := &reader{file: "default.yaml", src: c.origins}
+	root := r.tree(defaults)
+	if root != nil {
+		r.value("", root, reflect.ValueOf(c).Elem(), false, 0)
+	}
+	if len(r.problems) > 0 {
+		return nil, r.problems
+	}
+	if c.Upstream == nil {
+		return nil, errors.New("default.yaml has no upstream")
+	}
+	clear(c.origins.values) // whatever is not in it later is a default
+	return c, nil
+}
 
-// NeedRestart names the keys that changed and that only a restart applies.
-func NeedRestart(from, to *Config) []string { return nil }
+// version hashes every effective value, secrets left out.
+func (c *Config) version() string {
+	h := sha256.New()
+	for _, f := range c.Show() {
+		fmt.Fprintf(h, "%q %q\n", f.Path, f.Value)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:4])
+}
 
 // Files are the names of all files that c rests on, its own first; to be
 // watched, whether they exist or not.
-func (c *Config) Files() []string { return nil }
+func (c *Config) Files() []string { return append([]string{c.Name}, c.origins.files...) }
 
 // UserGroups is groups turned round: user name (lower-cased unless
 // auth.case_sensitive) to the names of its groups, sorted.
-func (c *Config) UserGroups() map[string][]string { return nil }
-
-// Field is one effective value, as `config show` prints it.
-type Field struct {
-	Path   string `json:"path"`   // "tls.mode", "limits[0].rate"
-	Value  string `json:"value"`  // secrets as ***
-	Origin string `json:"origin"` // "default", "regward.yaml:12", "environment NAME", "file NAME"
+func (c *Config) UserGroups() map[string][]string {
+	out := map[string][]string{}
+	for group, users := range c.Groups {
+		for _, user := range users {
+			user = c.fold(user)
+			if !slices.Contains(out[user], group) {
+				out[user] = append(out[user], group)
+			}
+		}
+	}
+	for _, groups := range out {
+		slices.Sort(groups)
+	}
+	return out
 }
 
-// Show lists every effective value, in the order of the schema.
-func (c *Config) Show() []Field { return nil }
+// fold is how a user's name is compared.
+func (c *Config) fold(user string) string {
+	if c.Auth.CaseSensitive {
+		return user
+	}
+	return strings.ToLower(user)
+}
+
+// foldAll is fold for the users among subjects.
+func (c *Config) foldAll(subjects []auth.Subject) {
+	for i, s := range subjects {
+		if !c.Auth.CaseSensitive {
+			subjects[i] = s.Lower()
+		}
+	}
+}
 
 // Starter is the commented file that `config init` writes.
-func Starter() []byte { return nil }
+func Starter() []byte { return slices.Clone(starter) }
 
 // Schema is the JSON Schema of the file.
-func Schema() []byte { return nil }
+func Schema() []byte { return slices.Clone(schema) }
 
-type source struct{}
+// Defaults is default.yaml: every field with its default and what it means.
+func Defaults() []byte { return slices.Clone(defaults) }
+
+// plainPathError leaves the system call out of an error: "F: permission denied".
+func plainPathError(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return fmt.Errorf("%s: %w", p.Path, p.Err)
+	}
+	return err
+}

@@ -1,0 +1,265 @@
+package configs
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/regward/regward/auth"
+)
+
+// Diff says in words what a change from one configuration to the other gives
+// and takes: "anonymous gains pull on coolteam/**". Secrets are never shown.
+func Diff(from, to *Config) []string {
+	var out []string
+	out = append(out, diffRights(from, to)...)
+	out = append(out, diffDenials(from, to)...)
+	out = append(out, diffGroups(from, to)...)
+	out = append(out, diffLimits(from, to)...)
+	return append(out, diffFields(from, to)...)
+}
+
+// NeedRestart names the keys that changed and that only a restart applies.
+func NeedRestart(from, to *Config) []string {
+	var out []string
+	for _, k := range []struct {
+		key    string
+		differ bool
+	}{
+		{"listen", !slices.Equal(from.Listen, to.Listen)},
+		{"tls.http_listen", !slices.Equal(from.TLS.HTTPListen, to.TLS.HTTPListen)},
+		{"health.listen", !slices.Equal(from.Health.Listen, to.Health.Listen)},
+		{"admin.listen", !slices.Equal(from.Admin.Listen, to.Admin.Listen)},
+		{"state_dir", from.StateDir != to.StateDir},
+	} {
+		if k.differ {
+			out = append(out, k.key)
+		}
+	}
+	return out
+}
+
+// right is one thing that one rule allows or denies.
+type right struct {
+	subject auth.Subject
+	pattern auth.Pattern
+	action  auth.Action
+	from    string // networks, "" for any
+}
+
+// rights takes rules apart, in the order of the file.
+func rights(rules []Rule, set func(Rule) auth.Actions) []right {
+	var out []right
+	for _, r := range rules {
+		for _, s := range r.Subjects {
+			for _, p := range r.Repositories {
+				for _, a := range actions(set(r)) {
+					out = append(out, right{s, p, a, networks(r.From)})
+				}
+			}
+		}
+	}
+	return out
+}
+
+func networks(list []netip.Prefix) string {
+	words := make([]string, len(list))
+	for i, n := range list {
+		words[i] = n.String()
+	}
+	slices.Sort(words)
+	return strings.Join(words, ", ")
+}
+
+func allows(r Rule) auth.Actions { return r.Allow }
+func denies(r Rule) auth.Actions { return r.Deny }
+
+// in reports whether one of the others says as much.
+func (r right) in(others []right) bool {
+	return slices.ContainsFunc(others, func(o right) bool {
+		return o.action == r.action && (o.from == "" || o.from == r.from) && o.subject.Covers(r.subject) && o.pattern.Contains(r.pattern)
+	})
+}
+
+func diffRights(from, to *Config) []string {
+	before, after := rights(from.Rules, allows), rights(to.Rules, allows)
+	denied, deniedNow := rights(from.Rules, denies), rights(to.Rules, denies)
+	var gained, lost []right
+	for _, r := range after {
+		if !r.in(before) && !r.in(deniedNow) {
+			gained = append(gained, r)
+		}
+	}
+	for _, r := range before {
+		if !r.in(after) && !r.in(denied) {
+			lost = append(lost, r)
+		}
+	}
+	return append(sentences(gained, "gains %s on %s"), sentences(lost, "loses %s on %s")...)
+}
+
+func diffDenials(from, to *Config) []string {
+	before, after := rights(from.Rules, denies), rights(to.Rules, denies)
+	var more, fewer []right
+	for _, r := range after {
+		if !r.in(before) {
+			more = append(more, r)
+		}
+	}
+	for _, r := range before {
+		if !r.in(after) {
+			fewer = append(fewer, r)
+		}
+	}
+	return append(sentences(more, "is now denied %s on %s"), sentences(fewer, "is no longer denied %s on %s")...)
+}
+
+// sentences unites the actions of one subject on one pattern.
+func sentences(list []right, format string) []string {
+	type key struct {
+		subject auth.Subject
+		pattern auth.Pattern
+		from    string
+	}
+	words := map[key][]string{}
+	var order []key
+	for _, r := range list {
+		k := key{r.subject, r.pattern, r.from}
+		if words[k] == nil {
+			order = append(order, k)
+		}
+		if !slices.Contains(words[k], r.action.String()) {
+			words[k] = append(words[k], r.action.String())
+		}
+	}
+	var out []string
+	for _, k := range order {
+		s := k.subject.String() + " " + fmt.Sprintf(format, strings.Join(words[k], ", "), k.pattern)
+		if k.from != "" {
+			s += " from " + k.from
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func diffGroups(from, to *Config) []string {
+	var out []string
+	before, after := from.UserGroups(), to.UserGroups()
+	names := slices.Collect(maps.Keys(before))
+	for name := range after {
+		if _, there := before[name]; !there {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		for _, g := range after[name] {
+			if !slices.Contains(before[name], g) {
+				out = append(out, fmt.Sprintf("user:%s joins group:%s", name, g))
+			}
+		}
+		for _, g := range before[name] {
+			if !slices.Contains(after[name], g) {
+				out = append(out, fmt.Sprintf("user:%s leaves group:%s", name, g))
+			}
+		}
+	}
+	return out
+}
+
+// diffLimits compares limits by name, as a reload does.
+func diffLimits(from, to *Config) []string {
+	var out []string
+	find := func(list []Limit, name string) (Limit, bool) {
+		i := slices.IndexFunc(list, func(l Limit) bool { return l.Name == name })
+		if i < 0 {
+			return Limit{}, false
+		}
+		return list[i], true
+	}
+	for _, l := range to.Limits {
+		old, there := find(from.Limits, l.Name)
+		if !there {
+			out = append(out, fmt.Sprintf("limit %s is new: %s", l.Name, l.words()))
+		} else if a, b := old.words(), l.words(); a != b {
+			out = append(out, fmt.Sprintf("limit %s: %s, was %s", l.Name, b, a))
+		}
+	}
+	for _, l := range from.Limits {
+		if _, there := find(to.Limits, l.Name); !there {
+			out = append(out, fmt.Sprintf("limit %s is gone: %s", l.Name, l.words()))
+		}
+	}
+	return out
+}
+
+// words is the limit as a phrase: "100/6h pulls per ip for anonymous, dry run".
+func (l Limit) words() string {
+	s := fmt.Sprintf("%s %s per %s", rate(l), l.Count, l.Per)
+	list := func(format string, words []string) {
+		if len(words) > 0 {
+			s += fmt.Sprintf(format, strings.Join(words, ", "))
+		}
+	}
+	list(" for %s", texts(l.Subjects))
+	list(" on %s", texts(l.Repositories))
+	list(" from %s", texts(l.From))
+	list(" but for %s", append(texts(l.Exempt.Subjects), texts(l.Exempt.Networks)...))
+	if l.DryRun {
+		s += ", dry run"
+	}
+	return s
+}
+
+func texts[T fmt.Stringer](list []T) []string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = v.String()
+	}
+	return out
+}
+
+// diffFields compares what is left: every plain value, by its key.
+func diffFields(from, to *Config) []string {
+	fields := func(c *Config) (order []string, values map[string]string) {
+		values = map[string]string{}
+		for _, f := range c.Show() {
+			top, _, _ := strings.Cut(strings.SplitN(f.Path, "[", 2)[0], ".")
+			if top == "rules" || top == "limits" || top == "tests" || top == "groups" {
+				continue
+			}
+			path := strings.Replace(f.Path, "upstreams[0]", "upstream", 1)
+			order = append(order, path)
+			values[path] = c.written(f.Path, f.Value)
+		}
+		return order, values
+	}
+	order, after := fields(to)
+	_, before := fields(from)
+	var out []string
+	for _, path := range order {
+		a, b := before[path], after[path]
+		switch {
+		case a == b:
+		case a == "":
+			out = append(out, fmt.Sprintf("%s is set to %s", path, b))
+		case b == "":
+			out = append(out, fmt.Sprintf("%s is no longer set (was %s)", path, a))
+		default:
+			out = append(out, fmt.Sprintf("%s: %s, was %s", path, b, a))
+		}
+	}
+	if len(from.Upstreams) > 0 && len(to.Upstreams) > 0 {
+		a, b := from.Upstreams[0].Password, to.Upstreams[0].Password
+		if a.Reveal() != b.Reveal() && !a.IsZero() && !b.IsZero() {
+			out = append(out, "upstream.password is another one")
+		}
+	}
+	if n, m := len(from.Tests), len(to.Tests); n != m {
+		out = append(out, fmt.Sprintf("tests: %d, were %d", m, n))
+	}
+	return out
+}

@@ -1,0 +1,115 @@
+package configs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/regward/regward/auth"
+)
+
+const maxPEM = 4 << 20
+
+// files reads what the configuration names. With Static it reads nothing and
+// notes what it left alone.
+func (k *checker) files() {
+	k.pair("tls.cert_file", k.TLS.CertFile, "tls.key_file", k.TLS.KeyFile)
+	for i := range k.Upstreams {
+		u := &k.Upstreams[i]
+		at := "upstream"
+		if k.given("upstreams") {
+			at = fmt.Sprintf("upstreams[%d]", i)
+		}
+		u.CA, _ = k.read(at+".ca_file", u.CAFile, maxPEM)
+		if len(u.CA) > 0 && !x509.NewCertPool().AppendCertsFromPEM(u.CA) {
+			k.bad(at+".ca_file", u.CAFile+" holds no certificate in PEM", "")
+		}
+		u.ClientCert, u.ClientKey = k.pair(at+".client_cert_file", u.ClientCertFile, at+".client_key_file", u.ClientKeyFile)
+	}
+	k.htpasswd()
+	if !k.Token.Create {
+		k.read("token.key_file", k.Token.KeyFile, auth.MaxKeyFile)
+	}
+	if data, ok := k.read("admin.token_file", k.Admin.TokenFile, maxSecretFile); ok && len(strings.TrimSpace(string(data))) < 16 {
+		k.bad("admin.token_file", k.Admin.TokenFile+" holds fewer than 16 characters", "write a long random one: openssl rand -hex 32")
+	}
+}
+
+// read gives the content of a file that path names; false if there is none or
+// the reason was reported.
+func (k *checker) read(path, name string, limit int64) ([]byte, bool) {
+	if name == "" {
+		return nil, false
+	}
+	k.src.watch(name)
+	if k.opts.Static {
+		k.say(Note, path, path, name+" was not read", "")
+		return nil, false
+	}
+	data, err := readFile(name, limit)
+	if err != nil {
+		k.bad(path, err.Error(), "")
+		return nil, false
+	}
+	if len(data) == 0 {
+		k.bad(path, name+" is empty", "")
+		return nil, false
+	}
+	return data, true
+}
+
+// pair reads a certificate and its key and checks that they belong together.
+func (k *checker) pair(certPath, certName, keyPath, keyName string) (cert, key []byte) {
+	cert, certOK := k.read(certPath, certName, maxPEM)
+	key, keyOK := k.read(keyPath, keyName, maxPEM)
+	if !certOK || !keyOK {
+		return cert, key
+	}
+	if _, err := tls.X509KeyPair(cert, key); err != nil {
+		k.bad(certPath, fmt.Sprintf("%s and %s: %s", certName, keyName, strings.TrimPrefix(err.Error(), "tls: ")), "")
+	}
+	return cert, key
+}
+
+var lineOfFile = regexp.MustCompile(`^(.*):(\d+): (.*)$`)
+
+// htpasswd reads the user file and parses it once, so that its bad lines are
+// reported with everything else.
+func (k *checker) htpasswd() {
+	data, ok := k.read("auth.htpasswd", k.Auth.Htpasswd, auth.MaxHtpasswd)
+	if !ok {
+		return
+	}
+	k.Auth.HtpasswdData = data
+	_, err := auth.ParseHtpasswd(k.Auth.Htpasswd, data, auth.HtpasswdOptions{
+		AllowWeak: k.Auth.AllowWeakHashes, CaseSensitive: k.Auth.CaseSensitive,
+	})
+	for _, line := range lines(err) {
+		p := Problem{File: k.Auth.Htpasswd, Msg: line}
+		if m := lineOfFile.FindStringSubmatch(line); m != nil {
+			p.Line, _ = strconv.Atoi(m[2])
+			p.Msg = m[3]
+		}
+		k.problems = append(k.problems, p)
+	}
+}
+
+// lines takes a joined error apart.
+func lines(err error) []string {
+	if err == nil {
+		return nil
+	}
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		var out []string
+		for _, e := range joined.Unwrap() {
+			out = append(out, lines(e)...)
+		}
+		return out
+	}
+	return strings.Split(err.Error(), "\n")
+}

@@ -1,0 +1,104 @@
+package configs
+
+import (
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// planned is a key that config.md promises and that does nothing yet. It is
+// refused in words rather than ignored, unless it says what is so anyway.
+type planned struct {
+	neutral []string // values that ask for nothing
+	fix     string
+}
+
+const (
+	fixCertificate = "set tls.cert_file and tls.key_file, or tls.mode: internal"
+	fixLogins      = "leave it out; logins come from auth.htpasswd and groups from groups"
+	fixOneUpstream = "leave it out; there is one upstream, and it has every repository"
+	fixRule        = "leave it out; a rule is about whole repositories and holds at once"
+)
+
+// notYet looks a key up by its path, list indices left out: "rules[].tags".
+func notYet(path string) (planned, bool) {
+	switch path {
+	case "tls.acme_email", "tls.acme_directory", "tls.acme_ca_file", "tls.acme_eab", "tls.acme_dns":
+		return planned{fix: fixCertificate}, true
+	case "tls.client_ca_file", "tls.client_cert":
+		return planned{fix: "leave it out; people log in with auth.htpasswd"}, true
+	case "upstream.prefix", "upstreams[].prefix", "upstream.default_namespace", "upstreams[].default_namespace",
+		"upstream.hostname", "upstreams[].hostname", "upstream.ns", "upstreams[].ns":
+		return planned{[]string{""}, fixOneUpstream}, true
+	case "upstream.keep_prefix", "upstreams[].keep_prefix":
+		return planned{[]string{"false"}, fixOneUpstream}, true
+	case "auth.upstream":
+		return planned{[]string{"false"}, fixLogins}, true
+	case "auth.ldap", "auth.oidc", "auth.webhook", "auth.tokens_file":
+		return planned{fix: fixLogins}, true
+	case "rules[].tags":
+		return planned{fix: fixRule}, true
+	case "rules[].immutable", "rules[].dry_run":
+		return planned{[]string{"false"}, fixRule}, true
+	case "token.refresh":
+		return planned{[]string{"false"}, "leave it out; logins are asked for again when a token ends"}, true
+	case "search":
+		return planned{[]string{"false"}, "leave it out; /v1/search answers 404"}, true
+	case "proxy_protocol":
+		return planned{fix: "leave it out; let the balancer send X-Forwarded-For and name its networks in trusted_proxies"}, true
+	case "cors":
+		return planned{fix: "leave it out; pages of other origins cannot ask this registry"}, true
+	case "redis":
+		return planned{fix: "leave it out and run one instance; limits are kept in its memory"}, true
+	case "metrics.per_namespace":
+		return planned{[]string{"false"}, "leave it out; metrics carry no namespace"}, true
+	}
+	return planned{}, false
+}
+
+// planned handles a key that is not in the schema but will be, and reports
+// whether it was one.
+func (r *reader) planned(path string, key, value *yaml.Node) bool {
+	if path == "metrics" && value.Kind == yaml.MappingNode { // its only key is planned too
+		for i := 0; i+1 < len(value.Content); i += 2 {
+			sub := path + "." + value.Content[i].Value
+			if !r.planned(sub, value.Content[i], value.Content[i+1]) {
+				r.unknown(path, value.Content[i], []string{"per_namespace"})
+			}
+		}
+		return true
+	}
+	p, ok := notYet(withoutIndices(path))
+	if !ok {
+		return path == "metrics" && isNull(value)
+	}
+	empty := isNull(value) || value.Kind != yaml.ScalarNode && value.Kind != yaml.AliasNode && len(value.Content) == 0
+	if empty || value.Kind == yaml.ScalarNode && slices.Contains(p.neutral, value.Value) {
+		return true
+	}
+	msg := "not there yet"
+	if value.Kind == yaml.ScalarNode && len(p.neutral) > 0 && p.neutral[0] == "false" {
+		msg = value.Value + " is not there yet"
+	}
+	r.at(path, key, msg, p.fix)
+	return true
+}
+
+// withoutIndices turns rules[2].tags into rules[].tags.
+func withoutIndices(path string) string {
+	var b strings.Builder
+	inside := false
+	for _, c := range path {
+		switch {
+		case c == '[':
+			inside = true
+			b.WriteString("[]")
+		case c == ']':
+			inside = false
+		case !inside:
+			b.WriteRune(c)
+		}
+	}
+	return b.String()
+}

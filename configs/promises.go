@@ -1,0 +1,156 @@
+package configs
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/regward/regward/auth"
+)
+
+// promises runs tests: against the rules. A broken one is an error that names
+// the rule which decided.
+func (k *checker) promises() {
+	policy, err := auth.NewPolicy(k.PolicyRules())
+	if err != nil {
+		k.bad("rules", err.Error(), "")
+		return
+	}
+	fixed := k.UserGroups()
+	for i, t := range k.Tests {
+		at := fmt.Sprintf("tests[%d]", i)
+		if k.absentBelow(at) {
+			continue
+		}
+		caller := t.caller(k.fold(t.As), fixed)
+		action, want := t.May, true
+		if t.MayNot != 0 {
+			action, want = t.MayNot, false
+		}
+		d := policy.Decide(&caller, []auth.Access{{Repository: t.Repository, Action: action}})
+		if d.Allowed() == want {
+			continue
+		}
+		verb, by := "may", "by "+d.Rule
+		if !d.Allowed() {
+			verb = "may not"
+		}
+		if d.Rule == "" {
+			by = "as no rule allows it"
+		}
+		k.bad(at, fmt.Sprintf("%s %s %s %s, %s", caller, verb, action, t.Repository, by), "change the rule, or this promise")
+	}
+}
+
+// caller is whom the test speaks of: with the groups of `groups:` and its own.
+func (t Test) caller(name string, fixed map[string][]string) auth.Caller {
+	c := auth.Caller{Addr: t.From}
+	if t.As == "anonymous" {
+		return c
+	}
+	c.Name = name
+	c.Groups = append(slices.Clone(fixed[name]), t.Groups...)
+	slices.Sort(c.Groups)
+	c.Groups = slices.Compact(c.Groups)
+	return c
+}
+
+// may says whether anybody whom subject means is allowed action on some of the
+// repositories of pattern; deny rules are left out of the account.
+func (c *Config) may(subject auth.Subject, pattern auth.Pattern, action auth.Action) bool {
+	for _, r := range c.Rules {
+		if r.Allow.Has(action) && slices.ContainsFunc(r.Subjects, func(s auth.Subject) bool { return c.meet(s, subject) }) &&
+			slices.ContainsFunc(r.Repositories, func(p auth.Pattern) bool { return overlap(p, pattern) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// meet reports whether one caller can be both.
+func (c *Config) meet(a, b auth.Subject) bool {
+	switch {
+	case a.Covers(b), b.Covers(a):
+		return true
+	case a.Kind() == "user" && b.Kind() == "group":
+		return c.member(a.Name(), b.Name())
+	case a.Kind() == "group" && b.Kind() == "user":
+		return c.member(b.Name(), a.Name())
+	case a.Kind() == "group" && b.Kind() == "group":
+		return slices.ContainsFunc(c.Groups[a.Name()], func(user string) bool { return c.member(user, b.Name()) })
+	}
+	return false
+}
+
+func (c *Config) member(user, group string) bool {
+	return slices.ContainsFunc(c.Groups[group], func(u string) bool { return c.fold(u) == c.fold(user) })
+}
+
+// overlap reports whether some repository may match both patterns; {user} and
+// {group} stand for any part.
+func overlap(p, q auth.Pattern) bool {
+	return overlapParts(partsOf(p), partsOf(q))
+}
+
+// partsOf are the parts of a pattern; a "**" at the end wants at least one.
+func partsOf(p auth.Pattern) []string {
+	parts := strings.Split(p.String(), "/")
+	if last := len(parts) - 1; parts[last] == "**" {
+		return append(parts[:last], "*", "**")
+	}
+	return parts
+}
+
+func overlapParts(p, q []string) bool {
+	// last[j]: whether p[i+1:] and q[j:] overlap; from the ends backwards.
+	last := make([]bool, len(q)+1)
+	for i := len(p); i >= 0; i-- {
+		row := make([]bool, len(q)+1)
+		for j := len(q); j >= 0; j-- {
+			switch {
+			case i == len(p) && j == len(q):
+				row[j] = true
+			case i < len(p) && p[i] == "**":
+				row[j] = last[j] || j < len(q) && row[j+1]
+			case j < len(q) && q[j] == "**":
+				row[j] = row[j+1] || i < len(p) && last[j]
+			case i < len(p) && j < len(q):
+				row[j] = last[j+1] && overlapPart(p[i], q[j])
+			}
+		}
+		last = row
+	}
+	return last[0]
+}
+
+func overlapPart(a, b string) bool {
+	wild := func(s string) bool { return strings.ContainsAny(s, "*{") }
+	switch {
+	case a == b, a == "*", b == "*", strings.HasPrefix(a, "{"), strings.HasPrefix(b, "{"):
+		return true
+	case wild(a) && wild(b):
+		return true // app-* and *-test: some name fits both, near enough
+	case wild(a):
+		return globPart(a, b)
+	case wild(b):
+		return globPart(b, a)
+	}
+	return false
+}
+
+// globPart matches one part against a pattern with "*" in it.
+func globPart(pattern, s string) bool {
+	pieces := strings.Split(pattern, "*")
+	if !strings.HasPrefix(s, pieces[0]) {
+		return false
+	}
+	s = s[len(pieces[0]):]
+	for _, piece := range pieces[1 : len(pieces)-1] {
+		_, after, found := strings.Cut(s, piece)
+		if !found {
+			return false
+		}
+		s = after
+	}
+	return strings.HasSuffix(s, pieces[len(pieces)-1])
+}

@@ -1,0 +1,300 @@
+package configs
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/regward/regward/auth"
+)
+
+// warn adds what may be meant so but seldom is.
+func (k *checker) warn() {
+	if len(k.Rules) == 0 {
+		k.say(Warning, "rules", "rules", "there are none: everything is denied to everybody", `write {subjects: authenticated, repositories: "**", allow: [pull, push]}`)
+	}
+	for i, r := range k.Rules {
+		at := fmt.Sprintf("rules[%d]", i)
+		k.warnDead(i, at, r)
+		k.warnAnonymous(at, r)
+		k.warnPushOnly(at, r)
+		k.warnPullOnly(i, at, r)
+		k.warnGroups(at+".subjects", r.Subjects)
+		for j, p := range r.Repositories {
+			if strings.Contains(p.String(), "{group}") && len(k.Groups) == 0 {
+				k.maybe(k.entry(at+".repositories", j), fmt.Sprintf("%q: nobody is in any group", p), "add them to groups")
+			}
+		}
+	}
+	k.warnLogins()
+	for i, l := range k.Limits {
+		if l.Where == "built in" {
+			continue
+		}
+		at := fmt.Sprintf("limits[%d]", i)
+		k.warnGroups(at+".subjects", l.Subjects)
+		k.warnGroups(at+".exempt", l.Exempt.Subjects)
+		k.warnUnreachable(at, l)
+		k.warnTwice(i, at, l)
+	}
+	k.warnShortName()
+}
+
+// maybe adds a warning.
+func (k *checker) maybe(path, msg, fix string) { k.say(Warning, path, path, msg, fix) }
+
+// actions are those of a set.
+func actions(s auth.Actions) []auth.Action {
+	var out []auth.Action
+	for _, a := range []auth.Action{auth.Pull, auth.Push, auth.Delete} {
+		if s.Has(a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// warnDead finds rules that never settle anything: each case of theirs is
+// denied, or settled by an earlier rule of the same kind, which is named first.
+func (k *checker) warnDead(i int, at string, r Rule) {
+	by := ""
+	for _, s := range r.Subjects {
+		for _, p := range r.Repositories {
+			for _, a := range actions(r.Allow | r.Deny) {
+				j := slices.IndexFunc(k.Rules, func(o Rule) bool {
+					if o.Where == r.Where || len(o.From) > 0 && !slices.Equal(o.From, r.From) {
+						return false
+					}
+					stronger := o.Deny.Has(a) && r.Deny == 0
+					earlier := slices.IndexFunc(k.Rules, func(x Rule) bool { return x.Where == o.Where }) < i
+					same := earlier && (o.Allow.Has(a) && r.Allow.Has(a) || o.Deny.Has(a) && r.Deny.Has(a))
+					return (stronger || same) && covers(o.Subjects, s) &&
+						slices.ContainsFunc(o.Repositories, func(q auth.Pattern) bool { return q.Contains(p) })
+				})
+				if j < 0 {
+					return
+				}
+				if by == "" {
+					by = k.Rules[j].Where
+				}
+			}
+		}
+	}
+	if by != "" {
+		k.maybe(at, "this rule can never decide: "+by+" covers all of it", "leave one of the two out")
+	}
+}
+
+func covers(subjects []auth.Subject, s auth.Subject) bool {
+	return slices.ContainsFunc(subjects, func(o auth.Subject) bool { return o.Covers(s) })
+}
+
+// warnAnonymous: who logs in should not lose what was free before.
+func (k *checker) warnAnonymous(at string, r Rule) {
+	for j, s := range r.Subjects {
+		if s.Kind() != "anonymous" || r.Allow == 0 {
+			continue
+		}
+		for _, p := range r.Repositories {
+			for _, a := range actions(r.Allow) {
+				if !k.covered("authenticated", p, a) {
+					k.maybe(k.entry(at+".subjects", j), fmt.Sprintf("anonymous may %s %s and who has logged in may not", a, p), "write everyone instead of anonymous")
+					return
+				}
+			}
+		}
+	}
+}
+
+// covered reports whether a rule without `from` allows a on p to all of kind.
+func (k *checker) covered(kind string, p auth.Pattern, a auth.Action) bool {
+	who, err := auth.ParseSubject(kind)
+	return err == nil && slices.ContainsFunc(k.Rules, func(o Rule) bool {
+		return o.Allow.Has(a) && len(o.From) == 0 && covers(o.Subjects, who) &&
+			slices.ContainsFunc(o.Repositories, func(q auth.Pattern) bool { return q.Contains(p) })
+	})
+}
+
+// warnPushOnly: docker push asks for both.
+func (k *checker) warnPushOnly(at string, r Rule) {
+	if !r.Allow.Has(auth.Push) || r.Allow.Has(auth.Pull) {
+		return
+	}
+	for _, s := range r.Subjects {
+		for _, p := range r.Repositories {
+			if !k.covered(s.String(), p, auth.Pull) {
+				k.maybe(at+".allow", fmt.Sprintf("push without pull: docker push needs both on %s", p), "write [pull, push]")
+				return
+			}
+		}
+	}
+}
+
+// warnPullOnly: right for a mirror, and a surprise everywhere else.
+func (k *checker) warnPullOnly(i int, at string, r Rule) {
+	if !r.Allow.Has(auth.Pull) || r.Allow.Has(auth.Push) {
+		return
+	}
+	everybody, err := auth.ParseSubject("everyone")
+	if err != nil {
+		return
+	}
+	for j, p := range r.Repositories {
+		told := slices.ContainsFunc(k.Rules[:i], func(o Rule) bool {
+			return o.Allow.Has(auth.Pull) && !o.Allow.Has(auth.Push) && slices.Contains(o.Repositories, p)
+		})
+		if !told && !k.may(everybody, p, auth.Push) && !k.readOnly() {
+			k.maybe(k.entry(at+".repositories", j), fmt.Sprintf("nobody may push to %s", p), "add a rule that allows push to somebody, unless that is meant")
+		}
+	}
+}
+
+// readOnly reports whether pushing is refused as a whole, in words.
+func (k *checker) readOnly() bool {
+	return slices.ContainsFunc(k.Upstreams, func(u Upstream) bool { return u.ReadOnly != "" })
+}
+
+// warnGroups: htpasswd gives no groups, so all there are stand in groups.
+func (k *checker) warnGroups(path string, subjects []auth.Subject) {
+	for j, s := range subjects {
+		if s.Kind() != "group" {
+			continue
+		}
+		if _, known := k.Groups[s.Name()]; known {
+			continue
+		}
+		fix := "add it to groups: " + s.Name() + ": [ann, bob]"
+		var names []string
+		for name := range k.Groups {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		if best := nearest(s.Name(), names); best != "" {
+			fix = fmt.Sprintf("did you mean group:%s?", best)
+		}
+		k.maybe(k.entry(path, j), fmt.Sprintf("no login method can give the group %q", s.Name()), fix)
+	}
+}
+
+// warnLogins: rules for people, and no way to be one.
+func (k *checker) warnLogins() {
+	if k.Auth.Htpasswd != "" || k.absent("auth.htpasswd") {
+		return
+	}
+	for i, r := range k.Rules {
+		for j, s := range r.Subjects {
+			if kind := s.Kind(); r.Allow != 0 && (kind == "authenticated" || kind == "user" || kind == "group") {
+				k.maybe(k.entry(fmt.Sprintf("rules[%d].subjects", i), j), "nobody can log in: this rule can never decide", "set auth.htpasswd")
+				return
+			}
+		}
+	}
+}
+
+// warnUnreachable finds limits that count nobody.
+func (k *checker) warnUnreachable(at string, l Limit) {
+	who := l.Subjects
+	if len(who) == 0 {
+		everybody, err := auth.ParseSubject("everyone")
+		if err != nil {
+			return
+		}
+		who = []auth.Subject{everybody}
+	}
+	const never = "nobody can reach this limit: "
+	byUser := l.Per == PerUser || l.Per == PerGroup
+	switch {
+	case byUser && !slices.ContainsFunc(who, func(s auth.Subject) bool { return s.Kind() != "anonymous" }):
+		k.maybe(at+".per", fmt.Sprintf("%sanonymous callers have no %s", never, l.Per), "write per: ip")
+		return
+	case l.Per == PerGroup && len(k.Groups) == 0:
+		k.maybe(at+".per", never+"nobody is in any group", "add them to groups")
+		return
+	case !slices.ContainsFunc(who, func(s auth.Subject) bool { return !covers(l.Exempt.Subjects, s) }):
+		k.maybe(at+".exempt", never+"it spares all whom it counts", "leave exempt out, or count somebody else")
+		return
+	}
+	action, ok := map[Count]auth.Action{CountPulls: auth.Pull, CountPushes: auth.Push}[l.Count]
+	if !ok {
+		return
+	}
+	patterns := l.Repositories
+	if len(patterns) == 0 {
+		all, err := auth.ParsePattern("**")
+		if err != nil {
+			return
+		}
+		patterns = []auth.Pattern{all}
+	}
+	for _, s := range who {
+		for _, p := range patterns {
+			if k.may(s, p, action) {
+				return
+			}
+		}
+	}
+	k.maybe(at, fmt.Sprintf("%sno rule allows %s to whom it counts", never, action), "add a rule, or leave the limit out")
+}
+
+// warnTwice finds callers whom two limits count for the same thing, which is
+// seldom meant: all limits that match are asked, not the nearest alone. A
+// narrower network, or a bucket that callers share, is taken as meant.
+func (k *checker) warnTwice(i int, at string, l Limit) {
+	for j, o := range k.Limits[:i] {
+		if o.Count != l.Count || l.Count == CountFailedLogins || !slices.Equal(o.From, l.From) || !personal(o.Per) || !personal(l.Per) || !k.overlapAny(o, l) {
+			continue
+		}
+		if who := k.both(o, l); who != "" {
+			k.maybe(at, fmt.Sprintf("%s is counted by limits[%d] (%s) too: every limit that matches is asked", who, j, o.Name),
+				fmt.Sprintf("write exempt: %s in limits[%d], if only this one is meant", who, j))
+		}
+	}
+}
+
+func personal(p Per) bool { return p == PerClient || p == PerUser || p == PerIP }
+
+func (k *checker) overlapAny(a, b Limit) bool {
+	if len(a.Repositories) == 0 || len(b.Repositories) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(a.Repositories, func(p auth.Pattern) bool {
+		return slices.ContainsFunc(b.Repositories, func(q auth.Pattern) bool { return overlap(p, q) })
+	})
+}
+
+// both names a caller that two limits count, or "".
+func (k *checker) both(a, b Limit) string {
+	all := func(s []auth.Subject) []auth.Subject {
+		if e, err := auth.ParseSubject("everyone"); err == nil && len(s) == 0 {
+			return []auth.Subject{e}
+		}
+		return s
+	}
+	spared := slices.Concat(a.Exempt.Subjects, b.Exempt.Subjects)
+	for _, x := range all(a.Subjects) {
+		for _, y := range all(b.Subjects) {
+			narrow := y
+			if y.Covers(x) {
+				narrow = x
+			}
+			anonymousOnly := narrow.Kind() == "anonymous"
+			if k.meet(x, y) && !covers(spared, narrow) && !(anonymousOnly && (a.Per == PerUser || b.Per == PerUser)) {
+				return narrow.String()
+			}
+		}
+	}
+	return ""
+}
+
+// warnShortName: docker takes the first part of an image's name for a host only
+// if it has a dot or a port in it, or is localhost.
+func (k *checker) warnShortName() {
+	if !slices.Contains(k.Listen, ":443") {
+		return
+	}
+	for i, h := range k.Hostname {
+		if !strings.ContainsAny(h, ".:") && h != "localhost" {
+			k.maybe(k.entry("hostname", i), fmt.Sprintf("docker looks for %s/app on Docker Hub: a name without a dot is no registry to it", h), fmt.Sprintf("use a name with a dot in it, or %s:443", h))
+		}
+	}
+}
