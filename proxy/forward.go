@@ -119,7 +119,10 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.x.r.Body.Read(p)
 	b.x.in += int64(n)
-	if err != nil && err != io.EOF {
+	switch {
+	case err == io.EOF: // the upstream may take its time now; a deadline would look like a client that left
+		_ = b.rc.SetReadDeadline(time.Time{})
+	case err != nil:
 		b.x.clientGone = true
 	}
 	return n, err
@@ -135,6 +138,8 @@ func (s *Settings) idle() time.Duration {
 // checkAnswer turns what must not pass as it is into a refusal of ours.
 func (x *exchange) checkAnswer(resp *http.Response) error {
 	switch status := resp.StatusCode; {
+	case status < 200 || status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired:
+		return broken(errors.New("unexpected status " + strconv.Itoa(status)))
 	case status == http.StatusTooManyRequests:
 		e := refuse(status, "TOOMANYREQUESTS", "the registry behind "+x.site.name+" refuses for now: too many requests there; this is not a limit of "+x.site.name).because(reasonUpstream)
 		if wait := resp.Header.Get("Retry-After"); wait != "" {
@@ -149,8 +154,6 @@ func (x *exchange) checkAnswer(resp *http.Response) error {
 		return e
 	case status >= 400 && !isJSON(resp.Header) && status != http.StatusRequestedRangeNotSatisfiable && x.r.Method != http.MethodHead:
 		return refuse(status, x.codeFor(status), "the registry behind "+x.site.name+" answered "+strconv.Itoa(status)).because(reasonNotFound)
-	case status < 200:
-		return broken(errors.New("unexpected status " + strconv.Itoa(status)))
 	case status == http.StatusAccepted && x.req.Kind == KindUploadStart && resp.Header.Get("Location") == "":
 		return broken(errors.New("an upload was accepted without a Location"))
 	}
@@ -185,10 +188,10 @@ func isJSON(h http.Header) bool {
 // deliver writes the upstream's answer under client names.
 func (x *exchange) deliver(resp *http.Response) error {
 	h := x.w.Header()
-	copyResponseHeader(h, resp.Header)
 	if err := x.mapLocation(h, resp); err != nil {
 		return err
 	}
+	copyResponseHeader(h, resp.Header)
 	x.mapLink(h, resp)
 	x.digest = resp.Header.Get("Docker-Content-Digest")
 	x.noteEvent(resp.StatusCode)

@@ -41,6 +41,7 @@ func (x *exchange) stream(resp *http.Response) error {
 	var client deadline
 	if resp.ContentLength < 0 || resp.ContentLength > smallBuffer {
 		client = deadline{rc: http.NewResponseController(x.w), idle: x.s.idle()}
+		defer client.clear()
 	}
 	for first := true; ; first = false {
 		n, err := resp.Body.Read(*buf)
@@ -89,6 +90,9 @@ func (d *deadline) move() {
 	_ = d.rc.SetWriteDeadline(now.Add(d.idle))
 	d.next = now.Add(time.Second)
 }
+
+// clear ends it: the connection's next answer may be minutes away.
+func (d *deadline) clear() { _ = d.rc.SetWriteDeadline(time.Time{}) }
 
 // drain takes a bounded amount of what a refused client still sends (S12).
 func drain(body io.Reader) { _, _ = io.CopyN(io.Discard, body, maxDrain) }

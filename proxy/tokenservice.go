@@ -77,8 +77,10 @@ func (x *exchange) tokenPost() (ask tokenAsk, err error) {
 	if kind != "application/x-www-form-urlencoded" {
 		return ask, refuse(http.StatusUnsupportedMediaType, "UNSUPPORTED", "a token is asked for with a form: application/x-www-form-urlencoded")
 	}
-	_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(formTime))
+	rc := http.NewResponseController(x.w)
+	_ = rc.SetReadDeadline(time.Now().Add(formTime))
 	body, err := io.ReadAll(io.LimitReader(x.r.Body, maxForm+1))
+	_ = rc.SetReadDeadline(time.Time{})
 	if err != nil {
 		return ask, refuse(http.StatusBadRequest, "UNSUPPORTED", "the form could not be read").from(err)
 	}
