@@ -2,7 +2,17 @@ package auth
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 // CacheTimes bound how long an outcome of a login is believed.
@@ -11,19 +21,320 @@ type CacheTimes struct{ TTL, NegativeTTL time.Duration }
 // Cache is the LRU of auth decisions. It belongs to the process and outlives
 // reloads. Proven and rejected logins live apart, so that a flood of wrong
 // passwords cannot push the good ones out.
-type Cache struct{}
+type Cache struct {
+	now  func() time.Time
+	key  [32]byte // of this process: what the keys below are made with
+	wait time.Duration
+
+	proven   shards[proven]
+	good     shards[time.Time] // when a login was last proven: such are not locked out
+	rejected shards[time.Time]
+	tokens   shards[*Identity]
+	forged   shards[struct{}] // tokens with a wrong signature
+
+	slots     chan struct{} // one for each check under way
+	queued    atomic.Int64
+	followers atomic.Int64
+	flights   flights
+
+	hits, misses atomic.Uint64
+	buffers      sync.Pool
+}
+
+// proven is a login that was good at a time.
+type proven struct {
+	id Identity
+	at time.Time
+}
+
+// cacheKey is a keyed hash: what is in it cannot be read from it.
+type cacheKey [sha256.Size]byte
 
 // NewCache holds at most size proven logins, size rejected ones and size
-// verified tokens. now is the clock.
-func NewCache(size int, now func() time.Time) *Cache { panic("unwritten") }
+// verified tokens, each rounded up to a multiple of the 16 parts they are kept
+// in. now is the clock.
+func NewCache(size int, now func() time.Time) *Cache {
+	k := &Cache{
+		now:      now,
+		wait:     MaxLoginWait,
+		proven:   newShards[proven](size),
+		good:     newShards[time.Time](size),
+		rejected: newShards[time.Time](size),
+		tokens:   newShards[*Identity](size),
+		forged:   newShards[struct{}](MaxBadTokens),
+		slots:    make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		flights:  flights{under: map[cacheKey]*flight{}},
+		buffers:  sync.Pool{New: func() any { return new([]byte) }},
+	}
+	_, _ = rand.Read(k.key[:]) // never fails
+	return k
+}
+
+// Resize changes how much is kept; what is too much goes, the oldest first.
+func (k *Cache) Resize(size int) {
+	k.proven.resize(size)
+	k.good.resize(size)
+	k.rejected.resize(size)
+	k.tokens.resize(size)
+}
+
+// Stats counts the answers that were known and those that had to be found, of
+// logins and tokens together, and what is held.
+func (k *Cache) Stats() (hits, misses uint64, proven, rejected, tokens int) {
+	return k.hits.Load(), k.misses.Load(), k.proven.len(), k.rejected.len(), k.tokens.len()
+}
 
 // Login asks by for c unless the answer is known: one flight per credential,
 // at most half of the cores (one at least) hashing, a bounded queue before
 // that (ErrBusy). hit says that the answer was known.
+//
+// The guard is asked by whoever begins a check, once it is their turn, and its
+// refusal is theirs alone: who waited for the same check asks for itself. It is
+// not asked for a login proven within GoodBefore. A check goes on when the one
+// who began it is gone. Without by (nil) nobody can log in.
 func (k *Cache) Login(ctx context.Context, by Authenticator, c Credential, t CacheTimes, g Guard) (id Identity, hit bool, err error) {
-	panic("unwritten")
+	if c.Kind == None {
+		return Identity{}, false, ErrNotMine
+	}
+	if by == nil {
+		return Identity{}, false, ErrRejected
+	}
+	l := login{k, k.loginKey(by, c), by, c, t, g}
+	for {
+		if id, err, known := l.known(); known {
+			k.hits.Add(1)
+			return id, true, err
+		}
+		f, leads := k.flights.join(l.key)
+		if leads {
+			k.misses.Add(1)
+			go l.fly(context.WithoutCancel(ctx), f)
+		} else if k.followers.Add(1) > MaxLoginFollowers {
+			k.followers.Add(-1)
+			return Identity{}, false, ErrBusy
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		if !leads {
+			k.followers.Add(-1)
+		}
+		if err != nil {
+			return Identity{}, false, err
+		}
+		if leads || !f.refused {
+			return f.id, false, f.err
+		}
+		// The leader was refused for its own sake. Ask for ours before trying.
+		if err := l.admit(); err != nil {
+			return Identity{}, false, err
+		}
+	}
+}
+
+// login is one question on its way.
+type login struct {
+	*Cache
+	key   cacheKey
+	by    Authenticator
+	c     Credential
+	times CacheTimes
+	guard Guard
+}
+
+// known is the answer that is remembered. The clock is read after the entry,
+// so that one made this moment is not from the future.
+func (l *login) known() (id Identity, err error, ok bool) {
+	if p, ok := l.proven.get(l.key); ok {
+		now := l.now()
+		if fresh(p.at, now, l.times.TTL) && (p.id.Expires.IsZero() || now.Before(p.id.Expires)) {
+			return p.id, nil, true
+		}
+	}
+	if at, ok := l.rejected.get(l.key); ok && fresh(at, l.now(), l.times.NegativeTTL) {
+		return Identity{}, ErrRejected, true
+	}
+	return Identity{}, nil, false
+}
+
+// fresh is false before at as well: a clock that was set back proves nothing.
+func fresh(at, now time.Time, ttl time.Duration) bool {
+	age := now.Sub(at)
+	return 0 <= age && age < ttl
+}
+
+func (l *login) admit() error {
+	if l.guard == nil {
+		return nil
+	}
+	if at, ok := l.good.get(l.key); ok && fresh(at, l.now(), GoodBefore) {
+		return nil
+	}
+	return l.guard.Admit(l.c)
+}
+
+// fly finds the answer for everybody who waits for it.
+func (l *login) fly(ctx context.Context, f *flight) {
+	defer l.flights.land(l.key, f)
+	defer func() {
+		// Not in a request's goroutine: nothing above would catch it, and one
+		// login's trouble must not end everybody's transfers.
+		if r := recover(); r != nil {
+			f.id, f.err = Identity{}, errors.New("the check of a login panicked")
+		}
+	}()
+	if id, err, known := l.known(); known { // between our look and our lead
+		f.id, f.err = id, err
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, MaxLoginTime)
+	defer cancel()
+	if f.err = l.acquire(); f.err != nil {
+		return
+	}
+	defer func() { <-l.slots }()
+	if f.err = l.admit(); f.err != nil {
+		f.refused = true
+		return
+	}
+	f.id, f.err = l.ask(ctx)
+}
+
+// ask has the provider check, and remembers yes and no, but not "could not
+// find out".
+func (l *login) ask(ctx context.Context) (Identity, error) {
+	id, err := l.by.Authenticate(ctx, l.c)
+	switch now := l.now(); {
+	case err == nil:
+		l.rejected.remove(l.key)
+		l.proven.add(l.key, proven{id, now})
+		l.good.add(l.key, now)
+		return id, nil
+	case errors.Is(err, ErrRejected), errors.Is(err, ErrNotMine), errors.Is(err, ErrMalformed):
+		l.proven.remove(l.key)
+		l.good.remove(l.key)
+		l.rejected.add(l.key, now)
+		if l.guard != nil {
+			l.guard.Failed(l.c)
+		}
+		return Identity{}, ErrRejected
+	default:
+		return Identity{}, err
+	}
+}
+
+// acquire waits for a slot, not for long and not with many others.
+func (k *Cache) acquire() error {
+	select {
+	case k.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	defer k.queued.Add(-1)
+	if k.queued.Add(1) > MaxLoginQueue {
+		return ErrBusy
+	}
+	timer := time.NewTimer(k.wait)
+	defer timer.Stop()
+	select {
+	case k.slots <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return ErrBusy
+	}
+}
+
+// loginKey is an HMAC over fields with their lengths: a moved separator, or
+// what proves the login changed, is another key.
+func (k *Cache) loginKey(by Authenticator, c Credential) (key cacheKey) {
+	mac := hmac.New(sha256.New, k.key[:])
+	mac.Write([]byte{byte(c.Kind)})
+	for _, field := range [][]byte{[]byte(c.User), []byte(c.Secret()), by.Proof(c)} {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(field)))
+		mac.Write(n[:])
+		mac.Write(field)
+	}
+	mac.Sum(key[:0])
+	return key
 }
 
 // Bearer verifies a token of ours, or remembers that it did. The identity is
-// shared and must not be changed. See Tokens.Verify for errors.
-func (k *Cache) Bearer(t *Tokens, token, audience string) (*Identity, error) { panic("unwritten") }
+// shared and must not be changed. See Tokens.Verify for errors; a token that
+// another instance made for later than TokenLeeway from now is rejected too.
+func (k *Cache) Bearer(t *Tokens, token, audience string) (*Identity, error) {
+	if len(token) > MaxToken {
+		return nil, rejected("too long")
+	}
+	key := k.tokenKey(t, token, audience)
+	if id, ok := k.tokens.get(key); ok {
+		k.hits.Add(1)
+		return id, nil
+	}
+	if _, ok := k.forged.get(key); ok {
+		k.hits.Add(1)
+		return nil, errSignature
+	}
+	k.misses.Add(1)
+	id, notBefore, err := t.verify(token, audience)
+	if err != nil {
+		if errors.Is(err, errSignature) {
+			k.forged.add(key, struct{}{})
+		}
+		return nil, err
+	}
+	if notBefore.After(k.now().Add(TokenLeeway)) {
+		return nil, rejected("not valid yet")
+	}
+	k.tokens.add(key, &id)
+	return &id, nil
+}
+
+// tokenKey is a plain hash, but of something nobody can guess; the set of keys
+// is in it, so that a reload with other keys misses.
+func (k *Cache) tokenKey(t *Tokens, token, audience string) cacheKey {
+	buffer := k.buffers.Get().(*[]byte)
+	b := append((*buffer)[:0], t.set[:]...)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(audience)))
+	b = append(b, audience...)
+	b = append(b, token...)
+	key := cacheKey(sha256.Sum256(b))
+	*buffer = b
+	k.buffers.Put(buffer)
+	return key
+}
+
+// shards are LRUs side by side, each with a lock of its own.
+type shards[V any] [16]*lru.Cache[cacheKey, V]
+
+func newShards[V any](size int) (s shards[V]) {
+	for i := range s {
+		s[i], _ = lru.New[cacheKey, V](s.each(size)) // fails only for sizes below 1
+	}
+	return s
+}
+
+func (s *shards[V]) each(size int) int { return max(1, (size+len(s)-1)/len(s)) }
+
+func (s *shards[V]) of(key cacheKey) *lru.Cache[cacheKey, V] { return s[key[0]%16] }
+
+func (s *shards[V]) get(key cacheKey) (V, bool) { return s.of(key).Get(key) }
+
+func (s *shards[V]) add(key cacheKey, v V) { s.of(key).Add(key, v) }
+
+func (s *shards[V]) remove(key cacheKey) { s.of(key).Remove(key) }
+
+func (s *shards[V]) resize(size int) {
+	for _, part := range s {
+		part.Resize(s.each(size))
+	}
+}
+
+func (s *shards[V]) len() (n int) {
+	for _, part := range s {
+		n += part.Len()
+	}
+	return n
+}

@@ -2,7 +2,9 @@ package auth
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 )
 
 // Errors of Authenticate and ParseAuthorization, asked for with errors.Is.
@@ -25,11 +27,68 @@ type Authenticator interface {
 	Proof(c Credential) []byte
 }
 
-// Guard stands before costly checks of passwords: the failed-login limits.
+// Prover is an Authenticator that knows what its identities were proven by.
+type Prover interface {
+	// Current reports whether what proved id (Identity.Proof) is still there. It
+	// is asked on every request with a bearer token and does not allocate.
+	Current(id *Identity) bool
+}
+
+// Guard stands before costly checks of passwords: the failed-login limits. Its
+// methods may run after the request that brought it is over: others wait for
+// the same check.
 type Guard interface {
 	// Admit refuses (with the error that goes to the client) before any hash
 	// is computed. It takes nothing.
 	Admit(c Credential) error
 	// Failed is told once for each check that proved c wrong.
 	Failed(c Credential)
+}
+
+// Chain asks several Authenticators, the first one first.
+type Chain struct{ providers []Authenticator }
+
+// NewChain is a chain of providers. Without any it rejects everybody.
+func NewChain(providers ...Authenticator) *Chain { return &Chain{providers} }
+
+// Authenticate is the answer of the first provider whose credential c is, and
+// ErrRejected if it is nobody's.
+func (n *Chain) Authenticate(ctx context.Context, c Credential) (Identity, error) {
+	for _, p := range n.providers {
+		id, err := p.Authenticate(ctx, c)
+		if errors.Is(err, ErrNotMine) {
+			continue
+		}
+		if err != nil {
+			return Identity{}, err
+		}
+		return id, nil
+	}
+	return Identity{}, fmt.Errorf("no provider knows %q: %w", c.User, ErrRejected)
+}
+
+// Proof is that of all providers, for any of them may come to know c.
+func (n *Chain) Proof(c Credential) []byte {
+	var all []byte
+	for _, p := range n.providers {
+		one := p.Proof(c)
+		all = binary.BigEndian.AppendUint32(all, uint32(len(one)))
+		all = append(all, one...)
+	}
+	return all
+}
+
+// Current reports whether a provider still vouches for id. Without providers
+// that could tell, nothing speaks against it.
+func (n *Chain) Current(id *Identity) bool {
+	asked := false
+	for _, p := range n.providers {
+		if prover, ok := p.(Prover); ok {
+			if prover.Current(id) {
+				return true
+			}
+			asked = true
+		}
+	}
+	return !asked
 }

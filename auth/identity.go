@@ -1,7 +1,9 @@
 package auth
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -26,7 +28,38 @@ type Identity struct {
 func (id Identity) Anonymous() bool { return id.Name == "" }
 
 // Covers reports whether the ceiling lets every want through.
-func (id *Identity) Covers(wants []Access) bool { panic("unwritten") }
+func (id *Identity) Covers(wants []Access) bool {
+	for i := range wants {
+		if !id.covers(&wants[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// covers does not look at tags: a token never names one.
+func (id *Identity) covers(want *Access) bool {
+	if !id.Capped {
+		return true
+	}
+	for i := range id.Scope {
+		have := &id.Scope[i]
+		if have.Action == want.Action && (want.Action == List || have.Repository == want.Repository) {
+			return true
+		}
+	}
+	return false
+}
+
+// robot reports whether the identity is a robot's: those may what they were
+// given and what rules for everyone and for token:NAME say, nothing else.
+func (id *Identity) robot() bool { return id.Via == viaRobot }
+
+const (
+	viaRobot    = "robot"
+	viaHtpasswd = "htpasswd"
+	robotPrefix = "robot-" // of the names robots log in with
+)
 
 // Caller is an identity at an address. It is made anew for each request and
 // never cached: `from` rules look at Addr.
@@ -36,4 +69,20 @@ type Caller struct {
 }
 
 // String is how decisions name a caller: "anonymous", "ann", "ann (coolteam, dev)".
-func (c Caller) String() string { panic("unwritten") }
+func (c Caller) String() string {
+	if c.Anonymous() {
+		return "anonymous"
+	}
+	name := c.Name
+	if hasControl(name) {
+		name = fmt.Sprintf("%q", name)
+	}
+	if len(c.Groups) == 0 {
+		return name
+	}
+	groups, more := c.Groups, ""
+	if extra := len(groups) - MaxGroupsShown; extra > 0 {
+		groups, more = groups[:MaxGroupsShown], fmt.Sprintf(" and %d more", extra)
+	}
+	return name + " (" + strings.Join(groups, ", ") + more + ")"
+}

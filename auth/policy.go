@@ -1,6 +1,11 @@
 package auth
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
 
 // Rule is one entry of `rules`. Exactly one of Allow and Deny is not empty.
 type Rule struct {
@@ -11,61 +16,213 @@ type Rule struct {
 	Where        string         // "rules[1] at regward.yaml:12"
 }
 
-// Subject is whom a rule or a limit is about: everyone, anonymous,
-// authenticated, user:N, group:N, token:N.
-type Subject struct{ kind, name string }
-
-// Pattern matches repository names: "*" within one part, "**" any number of
-// parts (at the end at least one), {user} and {group} one part put in literally.
-type Pattern struct{ text string }
-
-// Verdict is the outcome of a decision. Deny is the zero Verdict.
-type Verdict uint8
-
-// The verdicts. Capped: the rules allow it, the token presented does not cover it.
-const (
-	Denied Verdict = iota
-	Allowed
-	Capped
-)
-
-// Policy is a compiled set of rules. It is immutable.
-type Policy struct{}
-
-// NewPolicy compiles rules; it fails naming the rule's Where.
-func NewPolicy(rules []Rule) (*Policy, error) { panic("unwritten") }
-
-// Decision says what was decided and why; String is the sentence that the
-// access record, the audit line and `regward explain` print.
-type Decision struct {
-	Verdict Verdict
-	Access  Access // the want that settled it: the first refused, else the last
-	Rule    string // Where of the rule that decided; "" if none did
+// String is the rule in words: "allow pull, push on team/** to group dev".
+func (r Rule) String() string {
+	var b strings.Builder
+	if r.Deny != 0 {
+		b.WriteString("deny " + r.Deny.String())
+	} else {
+		b.WriteString("allow " + r.Allow.String())
+	}
+	b.WriteString(" on " + join(r.Repositories, Pattern.String))
+	b.WriteString(" to " + join(r.Subjects, Subject.words))
+	if len(r.From) > 0 {
+		b.WriteString(" from " + join(r.From, netip.Prefix.String))
+	}
+	return b.String()
 }
 
-// Allowed reports whether the caller may.
-func (d Decision) Allowed() bool { return d.Verdict == Allowed }
+func join[T any](list []T, text func(T) string) string {
+	words := make([]string, len(list))
+	for i, v := range list {
+		words[i] = text(v)
+	}
+	return strings.Join(words, ", ")
+}
+
+// actions is what the rule is about, allowing or denying it.
+func (r *Rule) actions() Actions { return r.Allow | r.Deny }
+
+// subject is the first one that means c.
+func (r *Rule) subject(c *Caller) (Subject, bool) {
+	for _, s := range r.Subjects {
+		if s.Matches(c) {
+			return s, true
+		}
+	}
+	return Subject{}, false
+}
+
+// fromHolds reports whether c is at an address the rule is for. A zone does not
+// take an address out of a network.
+func (r *Rule) fromHolds(c *Caller) bool {
+	if len(r.From) == 0 {
+		return true
+	}
+	addr := c.Addr.Unmap().WithZone("")
+	for _, net := range r.From {
+		if net.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// pattern is the first one that means the repository.
+func (r *Rule) pattern(repository string, id *Identity) (Pattern, bool) {
+	for _, p := range r.Repositories {
+		if p.Match(repository, id) {
+			return p, true
+		}
+	}
+	return Pattern{}, false
+}
+
+// Policy is a compiled set of rules. It is immutable.
+type Policy struct {
+	rules []Rule
+	deny  index
+	allow index
+}
+
+// NewPolicy compiles rules; it fails naming the rule's Where.
+func NewPolicy(rules []Rule) (*Policy, error) {
+	p := &Policy{
+		rules: slices.Clone(rules),
+		deny:  index{first: map[string][]entry{}},
+		allow: index{first: map[string][]entry{}},
+	}
+	for i := range p.rules {
+		r := &p.rules[i]
+		if r.Where == "" {
+			r.Where = fmt.Sprintf("rules[%d]", i)
+		}
+		if err := r.check(); err != nil {
+			return nil, fmt.Errorf("%s: %w", r.Where, err)
+		}
+		if r.Deny != 0 {
+			p.deny.add(r, i)
+		} else {
+			p.allow.add(r, i)
+		}
+	}
+	return p, nil
+}
+
+func (r *Rule) check() error {
+	switch {
+	case r.Allow != 0 && r.Deny != 0:
+		return &SyntaxError{Msg: "has both allow and deny", Fix: "make it two rules"}
+	case r.actions() == 0:
+		return &SyntaxError{Msg: "has neither allow nor deny", Fix: "write what it allows: pull, push, delete"}
+	case r.actions()&^Everything != 0:
+		return &SyntaxError{Msg: "is about an action no rule can give", Fix: "write pull, push, delete"}
+	case len(r.Subjects) == 0 || slices.Contains(r.Subjects, Subject{}):
+		return &SyntaxError{Msg: "names no subjects", Fix: "write whom it is about: everyone, authenticated, user:NAME, group:NAME"}
+	case len(r.Repositories) == 0 || slices.Contains(r.Repositories, Pattern{}):
+		return &SyntaxError{Msg: "names no repositories", Fix: `write which: "**" for all`}
+	}
+	for i, net := range r.From {
+		if !net.IsValid() {
+			return &SyntaxError{Msg: fmt.Sprintf("from[%d] is no network", i), Fix: "write one like 10.0.0.0/8"}
+		}
+	}
+	return nil
+}
+
+// index finds the rules that can mean a repository by its first part: the
+// thousands of namespaces of a large installation cost one lookup.
+type index struct {
+	first map[string][]entry // patterns whose first part is literal
+	wild  []entry            // all others
+}
+
+// entry is one pattern of one rule; lists of them are in file order.
+type entry struct {
+	rule    *Rule
+	at, nth int // the rule's and the pattern's place
+	pattern Pattern
+}
+
+func (x *index) add(r *Rule, at int) {
+	for nth, p := range r.Repositories {
+		e := entry{r, at, nth, p}
+		if part, ok := p.first(); ok {
+			x.first[part] = append(x.first[part], e)
+		} else {
+			x.wild = append(x.wild, e)
+		}
+	}
+}
+
+// find is the first entry in the file that means c and what it wants.
+func (x *index) find(c *Caller, want *Access) (*entry, Subject) {
+	named, who := match(x.first[want.Repository[:partEnd(want.Repository, 0)]], c, want)
+	wild, whoever := match(x.wild, c, want)
+	if named == nil || wild != nil && wild.before(named) {
+		return wild, whoever
+	}
+	return named, who
+}
+
+func (e *entry) before(o *entry) bool {
+	return e.at < o.at || e.at == o.at && e.nth < o.nth
+}
+
+func match(entries []entry, c *Caller, want *Access) (*entry, Subject) {
+	for i := range entries {
+		e := &entries[i]
+		if !e.rule.actions().Has(want.Action) || !e.pattern.Match(want.Repository, &c.Identity) {
+			continue
+		}
+		if s, ok := e.rule.subject(c); ok && e.rule.fromHolds(c) {
+			return e, s
+		}
+	}
+	return nil, Subject{}
+}
 
 // Decide reports whether c may do all that it wants. A deny that matches beats
 // every allow, and what nothing allows is denied; Rule names the first rule in
-// the file that settled it. With several wants the first refusal is returned.
-// List is allowed to everybody (P18). What the rules allow but the ceiling of
-// c's token does not cover is Capped.
+// the file that settled it. With several wants the first refusal is returned;
+// what the rules refuse comes before what the token does not cover. List is
+// allowed to everybody (P18), and so is wanting nothing. What is no repository
+// name is denied. What the rules allow but the ceiling of c's token does not
+// cover is Capped.
 //
 // Decide reads no clock and does no I/O; the allowed path does not allocate.
-func (p *Policy) Decide(c *Caller, wants []Access) Decision { panic("unwritten") }
-
-// Step is one rule looked at by Explain.
-type Step struct {
-	Rule    string // its Where
-	Text    string // the rule in words
-	Applies bool
-	Why     string // why it does, or does not, apply
+func (p *Policy) Decide(c *Caller, wants []Access) Decision {
+	d := Decision{Verdict: Allowed}
+	for i := range wants {
+		if d = p.decide(c, &wants[i]); d.Verdict != Allowed {
+			return d
+		}
+	}
+	return capAt(c, wants, d)
 }
 
-// Explain is Decide keeping why each rule did or did not apply.
-func (p *Policy) Explain(c *Caller, wants []Access) (Decision, []Step) { panic("unwritten") }
+// capAt turns an allowed decision into Capped where the ceiling is too low.
+func capAt(c *Caller, wants []Access, d Decision) Decision {
+	for i := range wants {
+		if !c.covers(&wants[i]) {
+			return Decision{Verdict: Capped, Access: wants[i]}
+		}
+	}
+	return d
+}
 
-// Patterns lists the repository patterns under which c may do a, with {user}
-// and {group} filled in, in file order, without those a deny covers whole.
-func (p *Policy) Patterns(c *Caller, a Action) []string { panic("unwritten") }
+func (p *Policy) decide(c *Caller, want *Access) Decision {
+	if want.Action == List {
+		return Decision{Verdict: Allowed, Access: *want}
+	}
+	if want.Action >= Pull && want.Action <= Delete && ValidRepository(want.Repository) {
+		if e, who := p.deny.find(c, want); e != nil {
+			return Decision{Verdict: Denied, Access: *want, Rule: e.rule.Where, pattern: e.pattern, subject: who}
+		}
+		if e, who := p.allow.find(c, want); e != nil {
+			return Decision{Verdict: Allowed, Access: *want, Rule: e.rule.Where, pattern: e.pattern, subject: who}
+		}
+	}
+	who := *c // kept: the decision may be printed after the request is over
+	return Decision{Verdict: Denied, Access: *want, policy: p, caller: &who}
+}

@@ -1,0 +1,119 @@
+package auth
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Verdict is the outcome of a decision. Deny is the zero Verdict.
+type Verdict uint8
+
+// The verdicts. Capped: the rules allow it, the token presented does not cover it.
+const (
+	Denied Verdict = iota
+	Allowed
+	Capped
+)
+
+// String is "denied", "allowed" or "capped".
+func (v Verdict) String() string {
+	switch v {
+	case Allowed:
+		return "allowed"
+	case Capped:
+		return "capped"
+	}
+	return "denied"
+}
+
+// Decision says what was decided and why; String is the sentence that the
+// access record, the audit line and `regward explain` print.
+type Decision struct {
+	Verdict Verdict
+	Access  Access // the want that settled it: the first refused, else the last
+	Rule    string // Where of the rule that decided; "" if none did
+
+	pattern Pattern // of that rule, and whom it meant
+	subject Subject
+	policy  *Policy // if no rule decided: to find the nearest, when asked
+	caller  *Caller
+}
+
+// Allowed reports whether the caller may.
+func (d Decision) Allowed() bool { return d.Verdict == Allowed }
+
+// String is THE sentence: which rule decided, or that none allows it and which
+// comes nearest. It is built when asked for and names other people's groups, so
+// it is for the operator and never for the client.
+func (d Decision) String() string {
+	action := d.Access.Action
+	switch {
+	case d.Verdict == Capped && action == List:
+		return "the token presented does not cover the catalog"
+	case d.Verdict == Capped:
+		return fmt.Sprintf("the token presented does not cover %v of %s", action, d.Access.Repository)
+	case d.Verdict == Allowed && action == List:
+		return "everybody may ask for the catalog; it shows what the caller may pull"
+	case d.Verdict == Allowed && d.Rule == "":
+		return "no rule is needed"
+	case d.Verdict == Allowed:
+		return fmt.Sprintf("%s allows %s to %v %s", d.Rule, d.subject.words(), action, d.pattern)
+	case d.Rule != "":
+		return fmt.Sprintf("%s denies %v of %s to %s", d.Rule, action, d.pattern, d.subject.words())
+	case d.caller == nil: // the zero Decision
+		return "nothing was decided"
+	case !ValidRepository(d.Access.Repository):
+		return fmt.Sprintf("%s is no repository name", shorten(d.Access.Repository))
+	}
+	s := fmt.Sprintf("no rule allows %s to %v %s", d.caller, action, d.Access.Repository)
+	if near := d.Nearest(); near != "" {
+		s += "; nearest: " + near
+	}
+	return s
+}
+
+// Nearest names, where no rule decided, the rule that would have if one thing
+// were different, and that thing: "rules[4] at regward.yaml:31, for group ops".
+// It is "" if there is none.
+//
+// Nearest is first a rule that allows just this to others or from elsewhere,
+// then one that allows the caller something else there, then one that allows
+// the caller this somewhere else.
+func (d Decision) Nearest() string {
+	if d.policy == nil || d.caller == nil || !ValidRepository(d.Access.Repository) {
+		return ""
+	}
+	best, text := 4, ""
+	for i := range d.policy.rules {
+		r := &d.policy.rules[i]
+		if rank, why := r.distance(d.caller, &d.Access); rank < best {
+			best, text = rank, r.Where+", "+why
+		}
+	}
+	return text
+}
+
+// distance ranks an allow that did not apply, 1 the nearest, and says what kept
+// it from applying.
+func (r *Rule) distance(c *Caller, want *Access) (rank int, why string) {
+	const far = 5
+	if r.Allow == 0 {
+		return far, ""
+	}
+	_, there := r.pattern(want.Repository, &c.Identity)
+	who, means := r.subject(c)
+	may, here := r.Allow.Has(want.Action), r.fromHolds(c)
+	switch {
+	case there && may && !means && here:
+		return 1, "for " + join(r.Subjects, Subject.words)
+	case there && may && !means:
+		return 1, "for " + join(r.Subjects, Subject.words) + " from " + join(r.From, netip.Prefix.String)
+	case there && may && !here:
+		return 1, "only from " + join(r.From, netip.Prefix.String)
+	case there && means && here:
+		return 2, "which allows only " + r.Allow.String()
+	case may && means && here && who.kind != everyone:
+		return 3, "for " + join(r.Repositories, Pattern.String)
+	}
+	return far, ""
+}

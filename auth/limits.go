@@ -1,0 +1,35 @@
+package auth
+
+import "time"
+
+// What strangers may make this package hold, read or wait for (K5). Each bound
+// has a test that meets it.
+const (
+	MaxScopes      = 64  // scopes in one scope string (T30)
+	MaxScopeName   = 512 // bytes of a scope's resource name; a repository's own bound is MaxRepository
+	MaxRepository  = 255 // bytes of a repository name (P02)
+	MaxPattern     = 512 // bytes of a repository pattern
+	MaxUser        = 256 // bytes of a user name
+	MaxPassword    = 4096
+	MaxToken       = 8 << 10 // bytes of any token read
+	MaxIssued      = 4<<10 - 1
+	MaxKeyFile     = 64 << 10 // bytes of a token key file
+	MaxKeys        = 16       // keys in it
+	MaxHtpasswd    = 16 << 20 // bytes of an htpasswd file
+	MaxLineErrors  = 100      // reported of one file
+	MaxGroupsShown = 8        // groups named in a sentence
+
+	MaxBcryptCost     = 15        // 1.5 to 3 s a check
+	MaxBcryptPassword = 72        // bytes; bcrypt ignores what follows
+	MaxArgon2Memory   = 256 << 10 // KiB
+	MaxArgon2Time     = 10
+	MaxArgon2Threads  = 8
+
+	MaxLoginQueue     = 256              // checks of passwords waiting for a slot
+	MaxLoginFollowers = 4096             // requests waiting for a check that another one began
+	MaxLoginWait      = 10 * time.Second // for a slot
+	MaxLoginTime      = 30 * time.Second // for the check, the wait for a slot included
+	MaxBadTokens      = 1024             // remembered tokens with a wrong signature
+	GoodBefore        = 24 * time.Hour   // how long a proven login is spared the failed-login limits
+	TokenLeeway       = time.Minute      // that another instance's clock may be ahead
+)
