@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1"
 )
@@ -97,6 +100,7 @@ func (s *tour) wholeDay(t *testing.T) {
 		{"pulls a private image", s.pullsPrivate},
 		{"pushes", s.pushes},
 		{"mounts from a repository it may pull", s.mounts},
+		{"leaves its pulls and pushes in the audit log", s.isAudited},
 		{"lists tags", s.listsTags},
 		{"lists what refers to an image", s.listsReferrers},
 		{"deletes", s.deletes},
@@ -179,6 +183,31 @@ func (s *tour) mounts(t *testing.T) {
 	if len(mounted) == 0 {
 		t.Errorf("the upstream was never asked for a mount:\n%s", strings.Join(s.upstream.requests(), "\n"))
 	}
+}
+
+func (s *tour) isAudited(t *testing.T) {
+	eventually(t, "who pulled and pushed what can be read", 5*time.Second, func() error {
+		log := s.regward.auditLog(t)
+		for _, want := range [][]string{
+			{`"ann"`, "coolteam/app", descriptor(t, s.app).Digest.String(), "pull"},
+			{`"ann"`, "coolteam/new", `"1"`, s.upstream.digestOf(t, "coolteam/new:1"), "push"},
+		} {
+			if !anyLineHas(log, want...) {
+				return fmt.Errorf("no line has %q in:\n%s", want, log)
+			}
+		}
+		return nil
+	})
+}
+
+func anyLineHas(text string, words ...string) bool {
+	for line := range strings.Lines(text) {
+		missing := func(word string) bool { return !strings.Contains(line, word) }
+		if !slices.ContainsFunc(words, missing) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *tour) listsTags(t *testing.T) {
