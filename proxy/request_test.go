@@ -446,15 +446,15 @@ const (
 )
 
 // reference finds the repository of a raw path with regular expressions alone.
-type reference []*regexp.Regexp
+type reference map[string]*regexp.Regexp // by the marker that has to be there, to save time
 
 func newReference() reference {
-	var r reference
-	for _, tail := range []string{
-		`manifests/(?:` + reTag + `|` + reDigest + `)`, `blobs/` + reDigest, `tags/list`, `referrers/` + reDigest,
-		`blobs/uploads/?`, `blobs/uploads/[A-Za-z0-9_.=-]+`,
+	r := reference{}
+	for marker, tail := range map[string]string{
+		"/manifests/": `(?:` + reTag + `|` + reDigest + `)`, "/blobs/": reDigest, "/tags/list": ``, "/referrers/": reDigest,
+		"/blobs/uploads": `/?`, "/blobs/uploads/": `[A-Za-z0-9_.=-]+`,
 	} {
-		r = append(r, regexp.MustCompile(`^/v2/(`+reName+`)/`+tail+`$`))
+		r[marker] = regexp.MustCompile(`^/v2/(` + reName + `)` + marker + tail + `$`)
 	}
 	return r
 }
@@ -474,7 +474,10 @@ func (r reference) repository(path string) (string, bool) {
 	if strings.HasSuffix(path, "/.") || strings.HasSuffix(path, "/..") {
 		return "", false
 	}
-	for _, re := range r {
+	for marker, re := range r {
+		if !strings.Contains(path, marker) {
+			continue
+		}
 		if m := re.FindStringSubmatch(path); m != nil && len(m[1]) <= maxName {
 			return m[1], true
 		}
