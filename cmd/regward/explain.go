@@ -1,0 +1,478 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/regward/regward/auth"
+	"github.com/regward/regward/configs"
+	"github.com/regward/regward/proxy"
+)
+
+// somebody stands for a login without a name of its own; no rule can name it,
+// since it is no legal user name.
+const somebody = "(somebody)"
+
+// question is the command line of explain.
+type question struct {
+	user          string
+	passwordStdin bool
+	groups        []string
+	from          string
+	repository    string
+	action        string
+	tag           string
+	who           bool
+
+	requestID string
+	last      bool
+	since     string
+	audit     string
+}
+
+func (a *app) explainCommand() *cobra.Command {
+	var q question
+	c := &cobra.Command{
+		Use:   "explain",
+		Short: "Say who may do what and why, or why something was refused",
+		Long: `Say who may do what and why, or why something was refused.
+
+  regward explain --user bob --repository coolteam/app --action push    the rule that decides
+  regward explain --user bob                                           all that bob may
+  regward explain --repository coolteam/app --who                      who may
+  regward explain --request-id ID                                      why that one was refused
+  regward explain --last --repository coolteam/app --since 30m         the last refusals
+
+The last two ask the running instance, or read an audit log with --audit FILE.`,
+		Args: cobra.NoArgs,
+		RunE: do(func(ctx context.Context, _ []string) error { return a.explain(ctx, q) }),
+	}
+	f := c.Flags()
+	f.StringVar(&q.user, "user", "", "the `NAME` who asks; without it, anonymous")
+	f.BoolVar(&q.passwordStdin, "password-stdin", false, "log --user in with the password on stdin, and say who said what")
+	f.StringSliceVar(&q.groups, "group", nil, "a `GROUP` the caller is in, besides those of the file; may be repeated")
+	f.StringVar(&q.from, "from", "", "the caller's `ADDRESS`; a network with --last")
+	f.StringVar(&q.repository, "repository", "", "the `NAME` of the repository, as clients write it")
+	f.StringVar(&q.action, "action", "", "pull, push or delete")
+	f.StringVar(&q.tag, "tag", "", "the `TAG`")
+	f.BoolVar(&q.who, "who", false, "list who may")
+	f.StringVar(&q.requestID, "request-id", "", "the `ID` that a refusal ended with")
+	f.BoolVar(&q.last, "last", false, "the last refusals, equal ones counted together")
+	f.StringVar(&q.since, "since", "", "how long ago at most: 30m, 1h, 2d")
+	f.StringVar(&q.audit, "audit", "", "read the audit log `FILE` instead of asking the running instance; - is stdin")
+	return c
+}
+
+func (a *app) explain(ctx context.Context, q question) error {
+	past := q.requestID != "" || q.last
+	switch {
+	case q.requestID != "" && q.last:
+		return usageError("explain: --request-id is one refusal, --last are several: choose one")
+	case past:
+		return a.explainPast(ctx, q)
+	case q.since != "" || q.audit != "":
+		return usageError("explain: --since and --audit go with --last or --request-id")
+	case q.who && (q.repository == "" || q.user != "" || len(q.groups) > 0):
+		return usageError("explain: --who lists who may do something with --repository, and takes neither --user nor --group")
+	case !q.who && q.repository == "" && q.user == "" && len(q.groups) == 0:
+		return usageError("explain: say what to explain: --repository and --action, --user, --request-id or --last")
+	case !q.who && (q.repository == "") != (q.action == ""):
+		return usageError("explain: --repository and --action go together; --user alone lists all that user may, --who who may")
+	case q.passwordStdin && q.user == "":
+		return usageError("explain: --password-stdin needs --user")
+	}
+	x, err := a.newExplainer(q)
+	if err != nil {
+		return err
+	}
+	if x.cfg.Version == "" && x.settings.Policy == nil {
+		return errors.New("no rules")
+	}
+	if q.who {
+		return a.explainWho(x, q)
+	}
+	if err := x.login(ctx, a, q); err != nil {
+		return err
+	}
+	if q.repository == "" {
+		return a.explainCaller(x)
+	}
+	return a.explainAccess(x, q)
+}
+
+// explainer is a loaded configuration and the caller it is asked about.
+type explainer struct {
+	cfg      *configs.Config
+	settings proxy.Settings
+	caller   auth.Caller
+	provider string // what --password-stdin found out
+	rejected bool
+}
+
+// newExplainer loads the configuration; only a password needs more of it than
+// the YAML.
+func (a *app) newExplainer(q question) (*explainer, error) {
+	src, err := a.source("")
+	if err != nil {
+		return nil, err
+	}
+	x := &explainer{}
+	if x.cfg, err = src.load(!q.passwordStdin); err != nil {
+		return nil, err
+	}
+	if !q.passwordStdin {
+		c := *x.cfg
+		c.Auth.Htpasswd = "" // rules and limits do not need it
+		x.settings, err = build(&c, nil, nil)
+	} else {
+		x.settings, err = build(x.cfg, nil, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if q.from != "" {
+		if x.caller.Addr, err = netip.ParseAddr(q.from); err != nil {
+			return nil, usageError(fmt.Sprintf("explain: --from %q is no address", q.from))
+		}
+	}
+	x.caller.Identity = x.identity(q.user, q.groups)
+	return x, nil
+}
+
+// identity is a user with the fixed groups of the file and some more.
+func (x *explainer) identity(user string, groups []string) auth.Identity {
+	if user == "" && len(groups) > 0 {
+		user = somebody
+	}
+	if !x.settings.CaseSensitive {
+		user = strings.ToLower(user)
+	}
+	all := append(slices.Clone(x.settings.Groups[user]), groups...)
+	slices.Sort(all)
+	return auth.Identity{Name: user, Groups: slices.Compact(all)}
+}
+
+// login checks the password for real, where there is one to check.
+func (x *explainer) login(ctx context.Context, a *app, q question) error {
+	if !q.passwordStdin {
+		return nil
+	}
+	password, err := a.readPassword()
+	if err != nil {
+		return err
+	}
+	if x.settings.Logins == nil {
+		x.provider, x.rejected = "nobody can log in: the configuration names no provider of logins", true
+		return nil
+	}
+	id, err := x.settings.Logins.Authenticate(ctx, auth.NewBasic(q.user, password))
+	switch {
+	case err == nil:
+		x.provider = fmt.Sprintf("%s says the password of %s is right", id.Via, id.Name)
+		x.caller.Identity = x.identity(id.Name, append(id.Groups, q.groups...))
+	case errors.Is(err, auth.ErrRejected):
+		x.provider, x.rejected = fmt.Sprintf("htpasswd says: wrong user name or password for %s", q.user), true
+	case errors.Is(err, auth.ErrNotMine):
+		x.provider, x.rejected = fmt.Sprintf("no provider knows %s", q.user), true
+	default:
+		return err
+	}
+	return nil
+}
+
+// ruleStep is one rule that explain looked at.
+type ruleStep struct {
+	Rule    string `json:"rule"`
+	Text    string `json:"text"`
+	Applies bool   `json:"applies"`
+	Why     string `json:"why"`
+}
+
+// explanation is what explain prints as JSON about one access.
+type explanation struct {
+	Verdict    string     `json:"verdict"`
+	Caller     string     `json:"caller"`
+	Login      string     `json:"login,omitempty"`
+	Action     string     `json:"action"`
+	Repository string     `json:"repository"`
+	Tag        string     `json:"tag,omitempty"`
+	Decision   string     `json:"decision"`
+	Rule       string     `json:"rule,omitempty"`
+	Rules      []ruleStep `json:"rules"`
+	Limits     []string   `json:"limits"`
+}
+
+func (a *app) explainAccess(x *explainer, q question) error {
+	action, err := parseAction(q.action)
+	if err != nil {
+		return err
+	}
+	want := auth.Access{Repository: q.repository, Tag: q.tag, Action: action}
+	decision, steps := x.settings.Policy.Explain(&x.caller, []auth.Access{want})
+	if decision.Allowed() && action == auth.Push {
+		// A push looks what is there already: every client needs both.
+		pull := want
+		pull.Action = auth.Pull
+		if d, s := x.settings.Policy.Explain(&x.caller, []auth.Access{pull}); !d.Allowed() {
+			decision, steps = d, s
+		}
+	}
+	e := explanation{
+		Verdict: decision.Verdict.String(), Caller: x.caller.String(), Login: x.provider,
+		Action: action.String(), Repository: q.repository, Tag: q.tag,
+		Decision: decision.String(), Rule: decision.Rule, Rules: []ruleStep{}, Limits: []string{},
+	}
+	if x.rejected {
+		e.Verdict, e.Decision, e.Rule = "denied", x.provider, ""
+	}
+	for _, s := range steps {
+		e.Rules = append(e.Rules, ruleStep(s))
+	}
+	for _, l := range x.settings.LimitsFor(&x.caller, want) {
+		e.Limits = append(e.Limits, limitWords(l))
+	}
+	if a.json() {
+		err = a.printJSON(e)
+	} else {
+		err = a.printExplanation(e)
+	}
+	if err == nil && e.Verdict != "allowed" {
+		err = errTold
+	}
+	return err
+}
+
+func (a *app) printExplanation(e explanation) error {
+	var b strings.Builder
+	what := e.Repository
+	if e.Tag != "" {
+		what += ":" + e.Tag
+	}
+	fmt.Fprintf(&b, "%s: %s %s as %s\n", e.Verdict, e.Action, what, e.Caller)
+	fmt.Fprintf(&b, "  %s\n", e.Decision)
+	if e.Login != "" && e.Login != e.Decision {
+		fmt.Fprintf(&b, "login:\n  %s\n", e.Login)
+	}
+	if len(e.Rules) > 0 {
+		fmt.Fprintln(&b, "rules:")
+	}
+	for _, s := range e.Rules {
+		mark := "-"
+		if s.Rule == e.Rule {
+			mark = "*"
+		} else if s.Applies {
+			mark = "+"
+		}
+		fmt.Fprintf(&b, "  %s %s: %s\n      %s\n", mark, s.Rule, s.Text, s.Why)
+	}
+	if len(e.Limits) > 0 {
+		fmt.Fprintln(&b, "limits that would count:")
+	}
+	for _, l := range e.Limits {
+		fmt.Fprintf(&b, "  %s\n", l)
+	}
+	_, err := fmt.Fprint(a.stdout, b.String())
+	return err
+}
+
+// limitWords is a limit for people: `people: 1000/6h pulls per user, limits[1] at regward.yaml:20`.
+func limitWords(l proxy.Limit) string {
+	counts := map[proxy.Count]string{proxy.Requests: "requests", proxy.Pulls: "pulls", proxy.Pushes: "pushes", proxy.FailedLogins: "failed logins"}
+	pers := map[proxy.Per]string{proxy.PerClient: "client", proxy.PerUser: "user", proxy.PerIP: "ip", proxy.PerGroup: "group",
+		proxy.PerNamespace: "namespace", proxy.PerRepository: "repository", proxy.PerAll: "all", proxy.PerIPUser: "ip and user"}
+	s := fmt.Sprintf("%s: %v %s per %s", l.Name, l.Rate, counts[l.Count], pers[l.Per])
+	if l.DryRun {
+		s += " (dry run)"
+	}
+	if l.Where != "" {
+		s += ", " + l.Where
+	}
+	return s
+}
+
+func parseAction(s string) (auth.Action, error) {
+	for _, action := range actions() {
+		if action.String() == s {
+			return action, nil
+		}
+	}
+	return 0, usageError(fmt.Sprintf("explain: --action is pull, push or delete, not %q", s))
+}
+
+func actions() []auth.Action { return []auth.Action{auth.Pull, auth.Push, auth.Delete} }
+
+// rights is what explain prints as JSON about one caller.
+type rights struct {
+	Caller string   `json:"caller"`
+	Login  string   `json:"login,omitempty"`
+	Pull   []string `json:"pull"`
+	Push   []string `json:"push"`
+	Delete []string `json:"delete"`
+	Except []string `json:"except"` // rules that deny some of it
+}
+
+func (a *app) explainCaller(x *explainer) error {
+	r := rights{Caller: x.caller.String(), Login: x.provider, Except: []string{}}
+	if !x.rejected {
+		r.Pull = x.settings.Policy.Patterns(&x.caller, auth.Pull)
+		r.Push = x.settings.Policy.Patterns(&x.caller, auth.Push)
+		r.Delete = x.settings.Policy.Patterns(&x.caller, auth.Delete)
+		for _, rule := range x.cfg.PolicyRules() {
+			means := func(s auth.Subject) bool { return s.Matches(&x.caller) }
+			if rule.Deny != 0 && slices.ContainsFunc(rule.Subjects, means) {
+				r.Except = append(r.Except, rule.Where+": "+rule.String())
+			}
+		}
+	}
+	if a.json() {
+		if err := a.printJSON(r); err != nil {
+			return err
+		}
+	} else {
+		if r.Login != "" {
+			fmt.Fprintln(a.stdout, r.Login)
+		}
+		fmt.Fprintf(a.stdout, "%s may\n", r.Caller)
+		for i, list := range [][]string{r.Pull, r.Push, r.Delete} {
+			text := strings.Join(list, ", ")
+			if text == "" {
+				text = "nothing"
+			}
+			fmt.Fprintf(a.stdout, "  %-7s %s\n", actions()[i], text)
+		}
+		for _, line := range r.Except {
+			fmt.Fprintf(a.stdout, "  except  %s\n", line)
+		}
+	}
+	if x.rejected {
+		return errTold
+	}
+	return nil
+}
+
+// whoMay is what explain prints as JSON about one repository and action.
+type whoMay struct {
+	Action string   `json:"action"`
+	Who    []string `json:"who"`
+	Not    []string `json:"not"` // users who would be among them, but are denied
+}
+
+func (a *app) explainWho(x *explainer, q question) error {
+	asked := actions()
+	if q.action != "" {
+		action, err := parseAction(q.action)
+		if err != nil {
+			return err
+		}
+		asked = []auth.Action{action}
+	}
+	all := make([]whoMay, 0, len(asked))
+	for _, action := range asked {
+		all = append(all, x.who(auth.Access{Repository: q.repository, Tag: q.tag, Action: action}))
+	}
+	if a.json() {
+		return a.printJSON(all)
+	}
+	fmt.Fprintln(a.stdout, q.repository)
+	for _, w := range all {
+		who := strings.Join(w.Who, ", ")
+		if who == "" {
+			who = "nobody"
+		}
+		if len(w.Not) > 0 {
+			who += "; not " + strings.Join(w.Not, ", ")
+		}
+		fmt.Fprintf(a.stdout, "  %-7s %s\n", w.Action, who)
+	}
+	return nil
+}
+
+// who lists those whom rules and groups name: kinds of callers first, then
+// groups, then the users who are in none of them.
+func (x *explainer) who(want auth.Access) whoMay {
+	w := whoMay{Action: want.Action.String(), Who: []string{}, Not: []string{}}
+	may := func(id auth.Identity) bool {
+		return x.settings.Policy.Decide(&auth.Caller{Identity: id, Addr: x.caller.Addr}, []auth.Access{want}).Allowed()
+	}
+	anyone, login := may(auth.Identity{}), may(auth.Identity{Name: somebody})
+	switch {
+	case anyone && login:
+		w.Who = append(w.Who, "everyone")
+	case anyone:
+		w.Who = append(w.Who, "anonymous")
+	case login:
+		w.Who = append(w.Who, "every login")
+	}
+	groups, users := x.named()
+	covered := map[string]bool{}
+	for _, g := range groups {
+		if !may(auth.Identity{Name: somebody, Groups: []string{g}}) {
+			continue
+		}
+		members := x.members(g)
+		for _, u := range members {
+			covered[u] = true
+		}
+		if !login {
+			w.Who = append(w.Who, strings.TrimSpace("group "+g+" "+parens(members)))
+		}
+	}
+	for _, u := range users {
+		switch allowed := may(x.identity(u, nil)); {
+		case allowed && !login && !covered[u]:
+			w.Who = append(w.Who, u)
+		case !allowed && (login || covered[u]):
+			w.Not = append(w.Not, u)
+		}
+	}
+	return w
+}
+
+func parens(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return "(" + strings.Join(names, ", ") + ")"
+}
+
+// named are the groups and users that the configuration names, sorted.
+func (x *explainer) named() (groups, users []string) {
+	g, u := map[string]bool{}, map[string]bool{}
+	for name := range x.cfg.Groups {
+		g[name] = true
+	}
+	for name := range x.settings.Groups {
+		u[name] = true
+	}
+	for _, r := range x.cfg.Rules {
+		for _, s := range r.Subjects {
+			switch s.Kind() {
+			case "group":
+				g[s.Name()] = true
+			case "user":
+				u[s.Name()] = true
+			}
+		}
+	}
+	return sortedKeys(g), sortedKeys(u)
+}
+
+// members are the users that groups puts into group.
+func (x *explainer) members(group string) []string {
+	var users []string
+	for _, user := range sortedKeys(x.settings.Groups) {
+		if slices.Contains(x.settings.Groups[user], group) {
+			users = append(users, user)
+		}
+	}
+	return users
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/regward/regward/configs"
+)
+
+// Modes of unix sockets. The public one takes what a port would take; the
+// admin one is as good as a password.
+const (
+	publicSocket = 0o666
+	adminSocket  = 0o600
+)
+
+// listeners are all open ones, with the servers on them.
+type listeners struct {
+	mu    sync.Mutex
+	all   []listening
+	first net.Addr // of the first public listener
+	admin []net.Addr
+	probe []net.Addr
+}
+
+// listening is one listener and its server.
+type listening struct {
+	net.Listener
+	server *http.Server
+	tls    bool
+	public bool // drained at the end; the others answer until then
+}
+
+// listen opens everything the configuration names. Only the redirecting
+// listener may fail without failing the start.
+func (s *server) listen() error {
+	cfg := s.first
+	public := s.newHTTPServer(s.handler)
+	if cfg.TLS.Mode != configs.TLSOff {
+		public.TLSConfig = s.certs.config()
+	}
+	for _, addr := range cfg.Listen {
+		l, err := openListener(addr, publicSocket)
+		if err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+		if s.listeners.first == nil {
+			s.listeners.first = l.Addr()
+		}
+		s.listeners.add(listening{l, public, public.TLSConfig != nil, true})
+	}
+	redirect := s.newHTTPServer(http.HandlerFunc(s.redirect))
+	for _, addr := range cfg.TLS.HTTPListen {
+		l, err := openListener(addr, publicSocket)
+		if err != nil {
+			s.log.Warn(httpListenFailed(addr, err))
+			continue
+		}
+		s.listeners.add(listening{l, redirect, false, true})
+	}
+	admin := s.newHTTPServer(s.adminHandler())
+	admin.ReadTimeout = 10 * time.Second
+	for _, addr := range cfg.Admin.Listen {
+		l, err := openListener(addr, adminSocket)
+		if err != nil {
+			return fmt.Errorf("admin.listen: %w", err)
+		}
+		s.listeners.admin = append(s.listeners.admin, l.Addr())
+		s.listeners.add(listening{l, admin, false, false})
+	}
+	health := s.newHTTPServer(s.healthHandler())
+	health.ReadTimeout, health.WriteTimeout = 10*time.Second, 30*time.Second
+	for _, addr := range cfg.Health.Listen {
+		l, err := openListener(addr, publicSocket)
+		if err != nil {
+			return fmt.Errorf("health.listen: %w", err)
+		}
+		s.listeners.probe = append(s.listeners.probe, l.Addr())
+		s.listeners.add(listening{l, health, false, false})
+	}
+	return nil
+}
+
+// httpListenFailed is M1, for a program that does not speak ACME yet.
+func httpListenFailed(addr string, err error) string {
+	var number syscall.Errno
+	cause := err.Error()
+	if errors.As(err, &number) {
+		cause = number.Error()
+	}
+	return fmt.Sprintf("tls.http_listen: cannot listen on %s (%s): nothing redirects http to https there. Set tls.http_listen: off to silence this.", addr, cause)
+}
+
+// openListener listens on host:port or unix:/path. A socket that nobody
+// answers on is left over, and removed.
+func openListener(addr string, mode os.FileMode) (net.Listener, error) {
+	path, unix := strings.CutPrefix(addr, "unix:")
+	if !unix {
+		return net.Listen("tcp", addr)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
+		conn, err := net.DialTimeout("unix", path, time.Second)
+		if err == nil {
+			conn.Close()
+			return nil, fmt.Errorf("%s is in use", addr)
+		}
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			if err := os.Remove(path); err != nil {
+				return nil, err
+			}
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (ls *listeners) add(l listening) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.all = append(ls.all, l)
+}
+
+// serve starts every server; the channel tells the first that failed.
+func (ls *listeners) serve() <-chan error {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	failed := make(chan error, len(ls.all))
+	for _, l := range ls.all {
+		go func() {
+			var err error
+			if l.tls {
+				err = l.server.ServeTLS(l.Listener, "", "")
+			} else {
+				err = l.server.Serve(l.Listener)
+			}
+			if !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("listener %s: %w", l.Addr(), err)
+			}
+		}()
+	}
+	return failed
+}
+
+// shutdown ends the public servers when their requests have ended, or, when
+// ctx does, at once.
+func (ls *listeners) shutdown(ctx context.Context) error {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	var errs []error
+	done := map[*http.Server]bool{}
+	for _, l := range ls.all {
+		if !l.public || done[l.server] {
+			continue
+		}
+		done[l.server] = true
+		if err := l.server.Shutdown(ctx); err != nil {
+			errs = append(errs, err)
+			l.server.Close()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// close ends everything at once.
+func (ls *listeners) close() {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for _, l := range ls.all {
+		l.server.Close()
+		l.Listener.Close() // also those that were never served
+	}
+	ls.all = nil
+}
+
+// redirect answers on tls.http_listen: GET and HEAD go to https, everything
+// else is refused. It never takes a credential (X07): a request that brings
+// one has leaked it already and must not seem to work.
+func (s *server) redirect(w http.ResponseWriter, r *http.Request) {
+	cfg := s.live.Load().cfg
+	target, ok := httpsHost(cfg, r.Host)
+	switch {
+	case !ok:
+		refusePlain(w, http.StatusMisdirectedRequest, "this name is not served here")
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		refusePlain(w, http.StatusMethodNotAllowed, "use https://"+target)
+	case len(r.Header.Values("Authorization")) > 0:
+		refusePlain(w, http.StatusForbidden, "never send a password over plain http; use https://"+target)
+	default:
+		to := url.URL{Scheme: "https", Host: target, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+		w.Header().Set("Location", to.String())
+		w.WriteHeader(http.StatusPermanentRedirect)
+	}
+}
+
+// refusePlain answers in the distribution spec's form and ends the connection.
+func refusePlain(w http.ResponseWriter, status int, msg string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Connection", "close")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, "{\"errors\":[{\"code\":\"DENIED\",\"message\":%q}]}\n", msg)
+}
+
+// httpsHost is where https answers for the name a client asked for. Only
+// configured names are named, whatever the client sent (K3).
+func httpsHost(cfg *configs.Config, host string) (string, bool) {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	for _, name := range cfg.Hostname {
+		bare := bareHosts([]string{name})[0]
+		if bare != host {
+			continue
+		}
+		if bare != name { // it has a port
+			return name, true
+		}
+		if strings.Contains(bare, ":") {
+			bare = "[" + bare + "]"
+		}
+		for _, l := range cfg.Listen {
+			if _, port, err := net.SplitHostPort(l); err == nil && port != "443" {
+				return bare + ":" + port, true
+			}
+			break
+		}
+		return bare, true
+	}
+	return "", false
+}
+
+// stdLog is a log for net/http, at debug level.
+func (s *server) stdLog() *log.Logger {
+	l, err := zap.NewStdLogAt(s.log, zapcore.DebugLevel)
+	if err != nil { // only for a level that does not exist
+		return log.New(discard{}, "", 0)
+	}
+	return l
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }

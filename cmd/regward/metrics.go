@@ -1,0 +1,95 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// serverMetrics are the registry of the process and the collectors of
+// everything but requests. Their names are a promise: docs/metrics.md lists
+// them.
+type serverMetrics struct {
+	server   *server
+	registry *prometheus.Registry
+
+	lastOK   prometheus.Gauge
+	lastTime prometheus.Gauge
+	reloads  *prometheus.CounterVec
+}
+
+func newServerMetrics(s *server) *serverMetrics {
+	return &serverMetrics{
+		server:   s,
+		registry: prometheus.NewRegistry(),
+		lastOK: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "regward_config_last_reload_successful",
+			Help: "1 if the configuration was loaded when it was last tried, else 0.",
+		}),
+		lastTime: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "regward_config_last_reload_timestamp_seconds",
+			Help: "When the configuration was last tried to load, in seconds since 1970.",
+		}),
+		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "regward_config_reloads_total",
+			Help: "Loads of the configuration by result: ok or failed. The start is one.",
+		}, []string{"result"}),
+	}
+}
+
+// register adds everything; the handler must be there.
+func (m *serverMetrics) register() error {
+	b := readBuild()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "regward_build_info",
+		Help:        "Always 1; the labels tell what runs.",
+		ConstLabels: prometheus.Labels{"version": b.Version, "commit": b.Commit, "go": b.Go},
+	})
+	info.Set(1)
+	m.reloads.WithLabelValues("ok")
+	m.reloads.WithLabelValues("failed")
+	var errs []error
+	for _, c := range []prometheus.Collector{
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		info, m.lastOK, m.lastTime, m.reloads,
+		newExpiryCollector(&m.server.certs),
+	} {
+		errs = append(errs, m.registry.Register(c))
+	}
+	errs = append(errs, m.server.handler.Metrics().Register(m.registry))
+	return errors.Join(errs...)
+}
+
+// loaded notes the end of one load.
+func (m *serverMetrics) loaded(ok bool, at time.Time) {
+	m.lastTime.Set(float64(at.UnixMilli()) / 1000)
+	if ok {
+		m.lastOK.Set(1)
+		m.reloads.WithLabelValues("ok").Inc()
+		return
+	}
+	m.lastOK.Set(0)
+	m.reloads.WithLabelValues("failed").Inc()
+}
+
+// expiryCollector tells when certificates end, as they are at each scrape.
+type expiryCollector struct {
+	certs *certificates
+	desc  *prometheus.Desc
+}
+
+func newExpiryCollector(c *certificates) *expiryCollector {
+	return &expiryCollector{c, prometheus.NewDesc("regward_certificate_expiry_timestamp_seconds",
+		"When the certificate for a name ends, in seconds since 1970.", []string{"name"}, nil)}
+}
+
+func (e *expiryCollector) Describe(ch chan<- *prometheus.Desc) { ch <- e.desc }
+
+func (e *expiryCollector) Collect(ch chan<- prometheus.Metric) {
+	for name, end := range e.certs.expiry() {
+		ch <- prometheus.MustNewConstMetric(e.desc, prometheus.GaugeValue, float64(end.Unix()), name)
+	}
+}

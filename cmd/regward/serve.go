@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/regward/regward/auth"
+	"github.com/regward/regward/configs"
+	"github.com/regward/regward/proxy"
+	"github.com/regward/regward/ratelimit"
+)
+
+// Bounds of the process.
+const (
+	limitKeys   = 200_000   // buckets of rate limits held at once
+	memoryLimit = 512 << 20 // soft: above it the collector works harder
+	gcPercent   = 300       // of the live heap; it is small, and speed is worth more
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the proxy",
+		Args:  cobra.NoArgs,
+		RunE: do(func(ctx context.Context, _ []string) error {
+			src, err := a.source("")
+			if err != nil {
+				return err
+			}
+			a.tuneRuntime()
+			signals := make(chan os.Signal, 8)
+			signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+			defer signal.Stop(signals)
+			s := newServer(a, src)
+			if err := s.start(); err != nil {
+				s.stop()
+				return a.startFailed(src, err)
+			}
+			return s.run(ctx, signals)
+		}),
+	}
+}
+
+// tuneRuntime sets the collector up for a small heap with much garbage, unless
+// the environment says otherwise.
+func (a *app) tuneRuntime() {
+	if a.getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if a.getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
+}
+
+// startFailed prints what is wrong with the configuration and, if one worked
+// before, where it is kept (M18). It is never used without being asked for.
+func (a *app) startFailed(src configSource, err error) error {
+	var problems configs.Problems
+	if !errors.As(err, &problems) {
+		return err
+	}
+	text, _ := src.read()
+	path := filepath.Join(glance(text).StateDir, lastGood)
+	info, statErr := os.Stat(path)
+	if statErr != nil {
+		return err
+	}
+	fmt.Fprintln(a.stderr, problems.Error())
+	fmt.Fprintf(a.stderr, "…%s above. The last configuration that worked (%s) is kept: regward serve --config %s\n",
+		plural(len(problems.Only(configs.Error)), "error"), info.ModTime().UTC().Format("2006-01-02 15:04"), path)
+	return errTold
+}
+
+// server is a running regward: all that belongs to the process and outlives
+// every reload.
+type server struct {
+	app      *app
+	src      configSource
+	now      func() time.Time
+	debounce time.Duration // between a change of a file and a look at it
+
+	logs    *logs
+	log     *zap.Logger
+	cache   *auth.Cache
+	handler *proxy.Handler
+	certs   certificates
+	metrics *serverMetrics
+
+	first     *configs.Config // what the listeners were opened with
+	listeners listeners
+	watcher   *watcher
+
+	reloading sync.Mutex // one reload after the other
+	live      atomic.Pointer[live]
+	draining  atomic.Bool
+}
+
+// live is the configuration in force.
+type live struct {
+	cfg    *configs.Config
+	tokens *auth.Tokens
+	admin  string // bearer token of the admin listener; "" is none
+	at     time.Time
+}
+
+func newServer(a *app, src configSource) *server {
+	s := &server{app: a, src: src, now: time.Now, debounce: 200 * time.Millisecond}
+	s.logs = newLogs(a.stdout)
+	s.log = s.logs.main
+	s.metrics = newServerMetrics(s)
+	return s
+}
+
+// start loads the configuration and opens every listener. On an error the
+// caller stops what had been started.
+func (s *server) start() error {
+	text, err := s.src.read()
+	if err != nil {
+		return err
+	}
+	cfg, err := s.src.parse(text, false)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	s.first = cfg
+	s.cache = auth.NewCache(cfg.Cache.Size, s.now)
+	s.handler = proxy.New(proxy.Options{
+		Limiter: ratelimit.NewMemory(limitKeys, s.now),
+		Cache:   s.cache,
+		Log:     s.log,
+		Access:  s.logs.access,
+		Audit:   &proxy.Audit{Log: s.logs.audit, Events: auditEvents(cfg.Log.AuditEvents)},
+		Now:     s.now,
+	})
+	if err := s.metrics.register(); err != nil {
+		return err
+	}
+	s.watcher = newWatcher(s.log)
+	if o := s.load("start"); o.err != nil {
+		return o.err
+	}
+	return s.listen()
+}
+
+// run serves until ctx ends or a signal says so, then drains. A second signal
+// ends it at once.
+func (s *server) run(ctx context.Context, signals <-chan os.Signal) error {
+	defer s.stop()
+	background, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var work sync.WaitGroup
+	work.Go(func() { s.watch(background) })
+	work.Go(func() { s.watchExpiry(background) })
+	defer work.Wait()
+	defer cancel()
+
+	failed := s.listeners.serve()
+	s.log.Info("serving", zap.Strings("listen", s.first.Listen), zap.String("config", s.live.Load().cfg.Version))
+	for {
+		select {
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+			return s.drain(signals)
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				s.log.Info("stopping", zap.Stringer("signal", sig))
+				return s.drain(signals)
+			}
+			if err := s.logs.reopen(); err != nil {
+				s.log.Error("log file not reopened", zap.Error(err))
+			}
+			s.load("SIGHUP")
+		}
+	}
+}
+
+// drain lets running transfers end: not ready at once but still accepting for
+// shutdown_delay, while balancers notice; then no new connections, and
+// shutdown_timeout for what runs. Its context is fresh: the one that ended
+// must not end the transfers too.
+func (s *server) drain(signals <-chan os.Signal) error {
+	s.draining.Store(true)
+	cfg := s.live.Load().cfg
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan struct{})
+	defer close(done)
+	go func() { // the second signal
+		for {
+			select {
+			case <-done:
+				return
+			case sig := <-signals:
+				if sig != syscall.SIGHUP {
+					cancel()
+					return
+				}
+			}
+		}
+	}()
+	delay := time.NewTimer(time.Duration(cfg.ShutdownDelay))
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+	case <-ctx.Done():
+	}
+	ctx, cancelTimeout := context.WithTimeout(ctx, time.Duration(cfg.ShutdownTimeout))
+	defer cancelTimeout()
+	if err := s.listeners.shutdown(ctx); err != nil {
+		s.log.Warn("transfers cut off", zap.Error(err))
+		return nil
+	}
+	s.log.Info("stopped")
+	return nil
+}
+
+// stop gives back everything; it may be called after a start that failed.
+func (s *server) stop() {
+	s.listeners.close()
+	if s.watcher != nil {
+		s.watcher.close()
+	}
+	s.logs.close()
+}
+
+// auditEvents is the set that log.audit_events chooses; nil is all.
+func auditEvents(names []string) map[string]bool {
+	if len(names) == 0 {
+		return nil
+	}
+	set := make(map[string]bool, len(names))
+	for _, n := range names {
+		set[n] = true
+	}
+	return set
+}
+
+// newHTTPServer has the bounds that every listener needs (K5, H13, H05).
+func (s *server) newHTTPServer(h http.Handler) *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	return &http.Server{
+		Handler:                      h,
+		DisableGeneralOptionsHandler: true, // OPTIONS * is the handler's to refuse
+		ReadHeaderTimeout:            10 * time.Second,
+		IdleTimeout:                  60 * time.Second,
+		MaxHeaderBytes:               64 << 10,
+		Protocols:                    &protocols,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          100,
+			MaxReceiveBufferPerStream:     1 << 20,
+			MaxReceiveBufferPerConnection: 1 << 20,
+			MaxReadFrameSize:              1 << 20,
+		},
+		// What a stranger can cause at will is no news for the operator.
+		ErrorLog: s.stdLog(),
+	}
+}

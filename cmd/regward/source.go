@@ -1,0 +1,95 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/regward/regward/configs"
+)
+
+// maxConfig is far more than any configuration, and bounds what is read.
+const maxConfig = 16 << 20
+
+// configSource is where the configuration comes from: a file, or, with an
+// empty path, the text of REGWARD_CONFIG_YAML.
+type configSource struct {
+	path   string
+	text   string
+	getenv func(string) string
+}
+
+// source finds the configuration: name if given, else --config, else
+// REGWARD_CONFIG, else REGWARD_CONFIG_YAML, else the usual places.
+func (a *app) source(name string) (configSource, error) {
+	s := configSource{getenv: a.getenv}
+	for _, s.path = range []string{name, a.configFile, a.getenv("REGWARD_CONFIG")} {
+		if s.path != "" {
+			return s, nil
+		}
+	}
+	if s.text = a.getenv("REGWARD_CONFIG_YAML"); s.text != "" {
+		return s, nil
+	}
+	usual := []string{"regward.yaml", "/etc/regward/regward.yaml"}
+	for _, s.path = range usual {
+		if _, err := os.Stat(s.path); !errors.Is(err, fs.ErrNotExist) {
+			return s, nil
+		}
+	}
+	return s, fmt.Errorf("no configuration: neither ./%s nor %s is there; name one with --config, or start with `regward config init`", usual[0], usual[1])
+}
+
+// name is what messages call the configuration.
+func (s configSource) name() string {
+	if s.path == "" {
+		return "REGWARD_CONFIG_YAML"
+	}
+	return s.path
+}
+
+// read is the raw text, nothing expanded in it.
+func (s configSource) read() ([]byte, error) {
+	if s.path == "" {
+		return []byte(s.text), nil
+	}
+	return readBounded(s.path)
+}
+
+// parse checks text that read returned.
+func (s configSource) parse(text []byte, static bool) (*configs.Config, error) {
+	o := configs.Options{Getenv: s.getenv, Static: static}
+	if s.path != "" {
+		o.Dir = filepath.Dir(s.path)
+	}
+	return configs.Parse(s.name(), text, o)
+}
+
+// load is read and parse.
+func (s configSource) load(static bool) (*configs.Config, error) {
+	text, err := s.read()
+	if err != nil {
+		return nil, err
+	}
+	return s.parse(text, static)
+}
+
+// readBounded reads a file of at most maxConfig bytes.
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxConfig {
+		return nil, fmt.Errorf("%s: more than %d bytes", path, maxConfig)
+	}
+	return data, nil
+}
