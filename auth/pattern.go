@@ -138,6 +138,9 @@ func (p Pattern) Match(repository string, id *Identity) bool {
 	case general:
 		return repository != "" && matchParts(p.text, repository, id.Name, "")
 	case grouped:
+		if id.Name == "" || id.robot() { // neither is in a group, whatever Groups says
+			return false
+		}
 		for _, g := range id.Groups {
 			if repository != "" && matchParts(p.text, repository, id.Name, g) {
 				return true
@@ -243,7 +246,7 @@ func (p Pattern) fill(id *Identity) []Pattern {
 	if strings.Contains(p.text, "{group}") {
 		texts = nil
 		for _, g := range id.Groups {
-			if validPart(g) {
+			if validPart(g) && id.Name != "" && !id.robot() {
 				texts = append(texts, strings.ReplaceAll(p.text, "{group}", g))
 			}
 		}

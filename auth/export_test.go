@@ -1,0 +1,49 @@
+package auth
+
+import (
+	"crypto/ecdsa"
+	"errors"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// SetWait sets how long a login waits for its turn.
+func (k *Cache) SetWait(d time.Duration) { k.wait = d }
+
+// Slots is how many checks may run at once.
+func (k *Cache) Slots() int { return cap(k.slots) }
+
+// Waiting is how many requests wait for a check that another one began.
+func (k *Cache) Waiting() int { return int(k.followers.Load()) }
+
+// Queued is how many checks wait for a slot.
+func (k *Cache) Queued() int { return int(k.queued.Load()) }
+
+// GoodLen is how many logins are spared the limits.
+func (k *Cache) GoodLen() int { return k.good.len() }
+
+// ForgedLen is how many wrong tokens are remembered.
+func (k *Cache) ForgedLen() int { return k.forged.len() }
+
+// LoginKey is the key an answer about c is kept under.
+func (k *Cache) LoginKey(by Authenticator, c Credential) [32]byte { return k.loginKey(by, c) }
+
+// DummyCost is the kind and price of the check an unknown name costs.
+func (h *Htpasswd) DummyCost() string { return h.dummy.cost() }
+
+// DummyWorks reports whether the dummy, if it is bcrypt, is a hash that bcrypt
+// computes in full rather than turning it down as malformed.
+func (h *Htpasswd) DummyWorks() bool {
+	b, ok := h.dummy.(*bcryptHash)
+	return !ok || errors.Is(bcrypt.CompareHashAndPassword(b.text, []byte("x")), bcrypt.ErrMismatchedHashAndPassword)
+}
+
+// SignRaw signs any payload with the first key.
+func (t *Tokens) SignRaw(payload string) (string, error) { return t.keys[0].sign([]byte(payload)) }
+
+// PrivateKey is the first key.
+func (t *Tokens) PrivateKey() *ecdsa.PrivateKey { return t.keys[0].private }
+
+// Kid is the first key's name.
+func (t *Tokens) Kid() string { return t.keys[0].kid }
