@@ -85,7 +85,7 @@ func NewUpstream(s UpstreamSettings, o UpstreamOptions) (*Upstream, error) {
 	u.own = u.transport(ours, u.connect)
 	u.foreign = u.transport(others, u.connectForeign)
 	u.tokenService = u.transport(others.Clone(), u.connect)
-	u.hop = netHop{u.scheme, u.own}
+	u.hop = newWire(u, ours)
 	u.login = newLogin(u)
 	return u, nil
 }
