@@ -348,6 +348,8 @@ func tagOf(q *Request) string {
 // actionOf is what a request does, in one word, for records.
 func actionOf(q *Request) string {
 	switch {
+	case q.Kind == 0 || q.Kind == KindPing || q.Kind == KindUnknown:
+		return ""
 	case q.Kind == KindUpload || q.Kind == KindUploadStart:
 		return auth.Push.String()
 	case q.Method == http.MethodDelete:
@@ -356,8 +358,6 @@ func actionOf(q *Request) string {
 		return auth.Push.String()
 	case q.Kind == KindCatalog:
 		return auth.List.String()
-	case q.Repository != "":
-		return auth.Pull.String()
 	}
-	return ""
+	return auth.Pull.String()
 }
