@@ -32,6 +32,17 @@ func (s Severity) String() string {
 // MarshalText is String.
 func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// UnmarshalText reads what MarshalText wrote; an unknown word is an Error.
+func (s *Severity) UnmarshalText(text []byte) error {
+	*s = Error
+	for _, known := range []Severity{Warning, Note} {
+		if known.String() == string(text) {
+			*s = known
+		}
+	}
+	return nil
+}
+
 // Problem is one thing that is wrong, or strange, with a configuration.
 type Problem struct {
 	Severity Severity `json:"severity"`
