@@ -25,6 +25,10 @@ const (
 	// that the memory of a bucket does not depend on what a client sends.
 	maxClient = 128
 
+	// settled is how long a bucket keeps its place in the LRU before a use moves
+	// it to the front again: moving touches the memory of three neighbours.
+	settled = time.Second
+
 	// slack, in events, is what floating point may lose between two looks at a
 	// bucket. It is lent, never given: the bucket owes it afterwards.
 	slack = 1e-6
@@ -48,6 +52,7 @@ type Memory struct {
 	overflow map[string]*bucket // by limit, for who finds no place
 	last     time.Time          // of the latest Take; time does not run backwards
 	tidied   time.Time          // when overflow was last cleared of what is full
+	turn     uint64             // counts Takes
 }
 
 var _ Limiter = (*Memory)(nil)
@@ -55,8 +60,14 @@ var _ Limiter = (*Memory)(nil)
 // bucket is what was spent at a rate. The rate.Limiter keeps count; whether N
 // events pass is asked of it first, for all buckets of a Take, and then spent.
 type bucket struct {
-	rate Rate
-	lim  *rate.Limiter
+	rate  Rate
+	lim   *rate.Limiter
+	moved time.Time // to the front of the LRU
+	turn  uint64    // of the latest Take that used it
+}
+
+func newBucket(r Rate, now time.Time) *bucket {
+	return &bucket{rate: r, lim: rate.NewLimiter(rate.Limit(r.perSecond()), r.Burst), moved: now}
 }
 
 // NewMemory gives a Memory of at most keys buckets, DefaultKeys if keys is not
@@ -109,9 +120,10 @@ func (m *Memory) Take(_ context.Context, spends ...Spend) (Result, error) {
 	defer m.mu.Unlock()
 	now := m.clock()
 	m.tidy(now)
+	m.turn++
 	for i := range all {
 		if all[i].rate != (Rate{}) {
-			all[i].bucket = m.bucket(spends[i], all[i].rate, i, now)
+			all[i].bucket = m.bucket(spends[i], all[i].rate, now)
 		}
 	}
 	// Only now, with every bucket at its rate of today, look into them.
@@ -184,47 +196,52 @@ func (m *Memory) clock() time.Time {
 }
 
 // bucket finds the bucket of s, at rate r. It is nil if there is none, there is
-// room for one, and s takes nothing: no memory is spent on a question. mine is
-// how many buckets this Take holds already.
-func (m *Memory) bucket(s Spend, r Rate, mine int, now time.Time) *bucket {
+// room for one, and s takes nothing: no memory is spent on a question.
+func (m *Memory) bucket(s Spend, r Rate, now time.Time) *bucket {
 	key := s.Key
 	if len(key.Client) > maxClient {
 		sum := sha256.Sum256([]byte(key.Client))
 		key.Client = "sha256:" + string(sum[:])
 	}
-	b, ok := m.buckets.Get(key)
+	b, ok := m.buckets.Peek(key)
 	switch {
+	case ok && now.Sub(b.moved) >= settled:
+		m.front(key, b, now)
 	case ok:
-	case !m.room(mine, now):
-		return m.shared(s, r, now)
+	case !m.room(now):
+		b = m.shared(s, r, now)
 	case s.N == 0:
 		return nil
 	default:
 		// The caller's string may be a slice of something larger, which would live
 		// as long as the bucket.
 		key.Client = strings.Clone(key.Client)
-		b = &bucket{rate: r, lim: rate.NewLimiter(rate.Limit(r.perSecond()), r.Burst)}
+		b = newBucket(r, now)
 		m.buckets.Add(key, b)
-		return b
 	}
+	b.turn = m.turn
 	b.at(r, now)
 	return b
 }
 
+func (m *Memory) front(key Key, b *bucket, now time.Time) {
+	m.buckets.Get(key)
+	b.moved = now
+}
+
 // room reports whether one more key fits, after dropping one of the oldest if
-// it is full again. A debtor among them goes to the end of the queue, so that
-// the next newcomer asks others. The mine newest are in use by this Take and
-// are not reached.
-func (m *Memory) room(mine int, now time.Time) bool {
+// it is full again and not in use by this Take. Others that it meets go to the
+// end of the queue, so that the next newcomer asks elsewhere.
+func (m *Memory) room(now time.Time) bool {
 	if m.buckets.Len() < m.keys {
 		return true
 	}
-	for range min(lookBack, m.buckets.Len()-mine) {
+	for range lookBack {
 		key, b, _ := m.buckets.GetOldest()
-		if b.full(now) {
+		if b.turn != m.turn && b.full(now) {
 			return m.buckets.Remove(key)
 		}
-		m.buckets.Get(key)
+		m.front(key, b, now)
 	}
 	return false
 }
@@ -236,10 +253,9 @@ func (m *Memory) shared(s Spend, r Rate, now time.Time) *bucket {
 	}
 	b, ok := m.overflow[s.Limit]
 	if !ok {
-		b = &bucket{rate: r, lim: rate.NewLimiter(rate.Limit(r.perSecond()), r.Burst)}
+		b = newBucket(r, now)
 		m.overflow[s.Limit] = b
 	}
-	b.at(r, now)
 	return b
 }
 

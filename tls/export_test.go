@@ -10,8 +10,10 @@ func InternalAt(now func() time.Time, dir string, hosts ...string) (*Source, err
 	return internal(dir, hosts, now)
 }
 
-// SetNow gives s the clock of a test, before s is used.
-func (s *Source) SetNow(now func() time.Time) { s.now = now }
-
 // InUse is the certificate in use, for comparing.
 func (s *Source) InUse() *tls.Certificate { return s.inUse.Load().cert }
+
+// ParsePair parses the contents of tls.crt and tls.key.
+func ParsePair(chain, key []byte) (*tls.Certificate, error) {
+	return pair{"tls.crt", "tls.key"}.parse(chain, key)
+}

@@ -35,6 +35,12 @@ func source(t testing.TB, rsa bool) (*regtls.Source, *x509.Certificate) {
 
 func TestX01_OnlyTLS12AndTLS13(t *testing.T) {
 	s, root := source(t, false)
+	// The suites alone would keep 1.1 out; it is to be out even if they change.
+	for min, want := range map[uint16]uint16{0: tls.VersionTLS12, tls.VersionTLS10: tls.VersionTLS12, tls.VersionTLS13: tls.VersionTLS13} {
+		if got := s.Config(min).MinVersion; got != want {
+			t.Errorf("Config(%x): at least %x, want %x", min, got, want)
+		}
+	}
 	for _, tt := range []struct {
 		name   string
 		min    uint16
