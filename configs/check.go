@@ -467,13 +467,11 @@ func (k *checker) problemsAt(path string) Problems {
 	return out
 }
 
+// absentBelow reports whether something at path or in it is an unset variable.
 func (k *checker) absentBelow(path string) bool {
-	for at, o := range k.src.values {
-		if o.absent && (at == path || strings.HasPrefix(at, path+"[")) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(k.src.absent, func(at string) bool {
+		return at == path || strings.HasPrefix(at, path+"[") || strings.HasPrefix(at, path+".")
+	})
 }
 
 func (k *checker) checkTests() {

@@ -31,7 +31,8 @@ type reader struct {
 type source struct {
 	file   string
 	values map[string]origin
-	files  []string // all that the configuration rests on, itself left out
+	files  []string // all that the configuration rests on, its own first
+	absent []string // paths of those that are not known, with Static
 	secret bool     // a secret is written into the file
 }
 
@@ -69,6 +70,9 @@ func (r *reader) at(path string, n *yaml.Node, msg, fix string) {
 func (r *reader) note(path string, n *yaml.Node, o origin) {
 	o.line, o.col = max(1, n.Line), r.column(n)
 	r.src.values[path] = o
+	if o.absent {
+		r.src.absent = append(r.src.absent, path)
+	}
 }
 
 func isNull(n *yaml.Node) bool {
@@ -136,7 +140,7 @@ func (r *reader) structure(path string, n *yaml.Node, v reflect.Value, depth int
 	}
 	r.note(path, n, origin{})
 	if where := v.FieldByName("Where"); where.IsValid() {
-		where.SetString(fmt.Sprintf("%s at %s:%d", path, r.file, n.Line))
+		where.SetString(fmt.Sprintf("%s at %s:%d", path, filepath.Base(r.file), n.Line))
 	}
 	first := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {

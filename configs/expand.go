@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"strings"
@@ -100,12 +101,22 @@ func readFile(name string, limit int64) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is no file", name)
 	}
-	if info.Size() > limit {
-		return nil, fmt.Errorf("%s has more than %d bytes", name, limit)
-	}
-	data, err := os.ReadFile(name)
+	return readAny(name, limit)
+}
+
+// readAny is readFile for pipes too: diff <(git show main:regward.yaml) regward.yaml.
+func readAny(name string, limit int64) ([]byte, error) {
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, plainPathError(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, plainPathError(err)
+	}
+	if int64(len(data)) > limit {
+		return nil, fmt.Errorf("%s has more than %d bytes", name, limit)
 	}
 	return data, nil
 }

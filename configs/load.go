@@ -49,14 +49,15 @@ func LoadWith(path string, o Options) (*Config, error) {
 	if o.Dir == "" {
 		o.Dir = filepath.Dir(path)
 	}
-	data, err := readFile(path, maxBytes)
+	data, err := readAny(path, maxBytes)
 	if err != nil {
-		return nil, Problems{{File: path, Msg: err.Error()}}
+		return nil, Problems{{File: path, Msg: strings.TrimPrefix(err.Error(), path+": ")}}
 	}
 	c, err := Parse(path, data, o)
 	if err != nil {
 		return nil, err
 	}
+	c.origins.files = append([]string{path}, c.origins.files...)
 	if info, err := os.Stat(path); err == nil && c.origins.secret && info.Mode()&0o044 != 0 {
 		c.Warnings = append(c.Warnings, Problem{
 			Severity: Warning, File: path,
@@ -88,7 +89,10 @@ func Parse(file string, data []byte, o Options) (*Config, error) {
 	// Rules that cannot be read would make every promise and warning wrong.
 	if len(r.problems.Only(Error)) == 0 {
 		k.promises()
-		k.warn()
+		if k.unknownRule() == "" {
+			k.warn()
+		}
+		k.forgetUnknown()
 	}
 	r.problems = r.problems.sort()
 	if len(r.problems.Only(Error)) > 0 {
@@ -126,9 +130,9 @@ func (c *Config) version() string {
 	return hex.EncodeToString(h.Sum(nil)[:4])
 }
 
-// Files are the names of all files that c rests on, its own first; to be
-// watched, whether they exist or not.
-func (c *Config) Files() []string { return append([]string{c.Name}, c.origins.files...) }
+// Files are the names of all files that c rests on, its own first if it was
+// loaded from one; to be watched, whether they exist or not.
+func (c *Config) Files() []string { return slices.Clone(c.origins.files) }
 
 // UserGroups is groups turned round: user name (lower-cased unless
 // auth.case_sensitive) to the names of its groups, sorted.

@@ -42,7 +42,7 @@ func (r *reader) tree(data []byte) *yaml.Node {
 	} else if found {
 		err = again
 	}
-	line, msg := yamlMessage(err)
+	line, msg := yamlMessage(err, 1+strings.Count(strings.TrimRight(string(data), "\n"), "\n"))
 	if !found || !slices.ContainsFunc(r.problems, func(p Problem) bool { return p.Line == line }) {
 		r.report(Problem{Line: line, Col: 1, Msg: msg})
 	}
@@ -70,15 +70,19 @@ func parseYAML(data []byte) (*yaml.Node, error) {
 
 var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
-// yamlMessage takes the line out of an error of the YAML parser, which names
-// none on the first.
-func yamlMessage(err error) (line int, msg string) {
+// yamlMessage takes the line out of an error of the YAML parser. It names none
+// on the first line, and its grammar (other than its scanner) counts from zero.
+func yamlMessage(err error, last int) (line int, msg string) {
 	text := err.Error()
 	if m := yamlLine.FindStringSubmatch(text); m != nil {
 		line, _ = strconv.Atoi(m[1])
-		return max(1, line), "not YAML: " + strings.TrimPrefix(text, m[0])
+		text = text[len(m[0]):]
 	}
-	return 1, "not YAML: " + strings.TrimPrefix(text, "yaml: ")
+	text = strings.TrimPrefix(text, "yaml: ")
+	if rest, grammar := strings.CutPrefix(text, "did not find expected "); grammar && !strings.HasPrefix(rest, "alphabetic") {
+		line++
+	}
+	return min(max(1, line), last), "not YAML: " + text
 }
 
 // placeholder is {user}, {group}, ${NAME} or ${NAME:-x}: braces that a person

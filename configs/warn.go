@@ -61,16 +61,7 @@ func (k *checker) warnDead(i int, at string, r Rule) {
 	for _, s := range r.Subjects {
 		for _, p := range r.Repositories {
 			for _, a := range actions(r.Allow | r.Deny) {
-				j := slices.IndexFunc(k.Rules, func(o Rule) bool {
-					if o.Where == r.Where || len(o.From) > 0 && !slices.Equal(o.From, r.From) {
-						return false
-					}
-					stronger := o.Deny.Has(a) && r.Deny == 0
-					earlier := slices.IndexFunc(k.Rules, func(x Rule) bool { return x.Where == o.Where }) < i
-					same := earlier && (o.Allow.Has(a) && r.Allow.Has(a) || o.Deny.Has(a) && r.Deny.Has(a))
-					return (stronger || same) && covers(o.Subjects, s) &&
-						slices.ContainsFunc(o.Repositories, func(q auth.Pattern) bool { return q.Contains(p) })
-				})
+				j := k.settledBy(i, r, s, p, a)
 				if j < 0 {
 					return
 				}
@@ -83,6 +74,25 @@ func (k *checker) warnDead(i int, at string, r Rule) {
 	if by != "" {
 		k.maybe(at, "this rule can never decide: "+by+" covers all of it", "leave one of the two out")
 	}
+}
+
+// settledBy is the index of another rule that settles a of s on p whenever
+// rule i would be named for it, or -1.
+func (k *checker) settledBy(i int, r Rule, s auth.Subject, p auth.Pattern, a auth.Action) int {
+	for j, o := range k.Rules {
+		stronger := o.Deny.Has(a) && r.Deny == 0
+		same := j < i && (o.Allow.Has(a) && r.Allow.Has(a) || o.Deny.Has(a) && r.Deny.Has(a))
+		if i != j && (stronger || same) && (len(o.From) == 0 || slices.Equal(o.From, r.From)) &&
+			covers(o.Subjects, s) && contains(o.Repositories, p) {
+			return j
+		}
+	}
+	return -1
+}
+
+// contains reports whether one of patterns matches all that p matches.
+func contains(patterns []auth.Pattern, p auth.Pattern) bool {
+	return slices.ContainsFunc(patterns, func(q auth.Pattern) bool { return !apart(p, q) && q.Contains(p) })
 }
 
 func covers(subjects []auth.Subject, s auth.Subject) bool {
@@ -111,7 +121,7 @@ func (k *checker) covered(kind string, p auth.Pattern, a auth.Action) bool {
 	who, err := auth.ParseSubject(kind)
 	return err == nil && slices.ContainsFunc(k.Rules, func(o Rule) bool {
 		return o.Allow.Has(a) && len(o.From) == 0 && covers(o.Subjects, who) &&
-			slices.ContainsFunc(o.Repositories, func(q auth.Pattern) bool { return q.Contains(p) })
+			contains(o.Repositories, p)
 	})
 }
 
