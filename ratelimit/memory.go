@@ -25,10 +25,6 @@ const (
 	// that the memory of a bucket does not depend on what a client sends.
 	maxClient = 128
 
-	// settled is how long a bucket keeps its place in the LRU before a use moves
-	// it to the front again: moving touches the memory of three neighbours.
-	settled = time.Second
-
 	// slack, in events, is what floating point may lose between two looks at a
 	// bucket. It is lent, never given: the bucket owes it afterwards.
 	slack = 1e-6
@@ -36,9 +32,9 @@ const (
 
 // Memory is a Limiter for one process: one x/time/rate bucket per key, in an LRU.
 //
-// It holds at most `keys` buckets, 300 bytes each with a key of usual length
-// and 400 at most: with DefaultKeys 28 MiB, 38 MiB at worst, however many
-// sources there are (G16). A bucket is dropped only when it is full again,
+// It holds at most `keys` buckets, some 300 bytes each with a key of usual
+// length and 420 at most: with DefaultKeys about 30 MiB, 40 MiB at worst,
+// however many sources there are (G16). A bucket is dropped only when it is full again,
 // for a dropped bucket is a forgiven debt. When there is no such bucket among
 // the oldest, newcomers share one bucket per limit until there is: stricter,
 // never unlimited.
@@ -60,14 +56,13 @@ var _ Limiter = (*Memory)(nil)
 // bucket is what was spent at a rate. The rate.Limiter keeps count; whether N
 // events pass is asked of it first, for all buckets of a Take, and then spent.
 type bucket struct {
-	rate  Rate
-	lim   *rate.Limiter
-	moved time.Time // to the front of the LRU
-	turn  uint64    // of the latest Take that used it
+	rate Rate
+	lim  *rate.Limiter
+	turn uint64 // of the latest Take that used it
 }
 
-func newBucket(r Rate, now time.Time) *bucket {
-	return &bucket{rate: r, lim: rate.NewLimiter(rate.Limit(r.perSecond()), r.Burst), moved: now}
+func newBucket(r Rate) *bucket {
+	return &bucket{rate: r, lim: rate.NewLimiter(rate.Limit(r.perSecond()), r.Burst)}
 }
 
 // NewMemory gives a Memory of at most keys buckets, DefaultKeys if keys is not
@@ -203,30 +198,23 @@ func (m *Memory) bucket(s Spend, r Rate, now time.Time) *bucket {
 		sum := sha256.Sum256([]byte(key.Client))
 		key.Client = "sha256:" + string(sum[:])
 	}
-	b, ok := m.buckets.Peek(key)
+	b, ok := m.buckets.Get(key)
 	switch {
-	case ok && now.Sub(b.moved) >= settled:
-		m.front(key, b, now)
 	case ok:
 	case !m.room(now):
-		b = m.shared(s, r, now)
+		b = m.shared(s, r)
 	case s.N == 0:
 		return nil
 	default:
 		// The caller's string may be a slice of something larger, which would live
 		// as long as the bucket.
 		key.Client = strings.Clone(key.Client)
-		b = newBucket(r, now)
+		b = newBucket(r)
 		m.buckets.Add(key, b)
 	}
 	b.turn = m.turn
 	b.at(r, now)
 	return b
-}
-
-func (m *Memory) front(key Key, b *bucket, now time.Time) {
-	m.buckets.Get(key)
-	b.moved = now
 }
 
 // room reports whether one more key fits, after dropping one of the oldest if
@@ -241,19 +229,19 @@ func (m *Memory) room(now time.Time) bool {
 		if b.turn != m.turn && b.full(now) {
 			return m.buckets.Remove(key)
 		}
-		m.front(key, b, now)
+		m.buckets.Get(key)
 	}
 	return false
 }
 
 // shared is the bucket of everybody who found no place in limit s.Limit.
-func (m *Memory) shared(s Spend, r Rate, now time.Time) *bucket {
+func (m *Memory) shared(s Spend, r Rate) *bucket {
 	if s.N > 0 {
 		m.overflowed.Add(1)
 	}
 	b, ok := m.overflow[s.Limit]
 	if !ok {
-		b = newBucket(r, now)
+		b = newBucket(r)
 		m.overflow[s.Limit] = b
 	}
 	return b
