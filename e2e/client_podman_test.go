@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -17,7 +18,12 @@ type podman struct {
 
 func newPodman(t testing.TB, host string) client {
 	t.Helper()
-	dir, env := home(t)
+	_, env := home(t)
+	dir, err := os.MkdirTemp("", "podman") // podman wants paths of 50 bytes at most
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
 	return &podman{program: mustProgram(t, "podman"), host: host, dir: dir, env: env}
 }
 

@@ -41,24 +41,29 @@ type (
 	}
 )
 
-// clientKind is one of the programs and what can be expected of it.
+// clientKind is one of the programs and what it tells its user.
 type clientKind struct {
 	name string
-	// speaks: shows the registry's own words to the user. The others keep
-	// them to themselves, whatever a registry does.
+	// speaks: shows the registry's own words, and the request id in them. The
+	// others keep them to themselves, whatever a registry does.
 	speaks bool
-	// speaksAtLogin likewise, for the login.
-	speaksAtLogin bool
-	new           func(t testing.TB, host string) client
+	// refused is what it prints when it may not; empty: the words suffice.
+	refused string
+	// wrongLogin is what it prints of a wrong password.
+	wrongLogin string
+	new        func(t testing.TB, host string) client
 }
 
+// docker alone shows what the registry says of a wrong password at the login.
+// crane finds out with the first pull, so that the login is a saved one by
+// then.
 var clientKinds = []clientKind{
-	{name: "docker", speaks: true, speaksAtLogin: true, new: newDocker},
-	{name: "ctr", new: newCtr},
-	{name: "podman", speaks: true, new: newPodman},
-	{name: "skopeo", speaks: true, new: newSkopeo},
-	{name: "crane", speaks: true, speaksAtLogin: true, new: newCrane},
-	{name: "regctl", new: newRegctl},
+	{name: "docker", speaks: true, wrongLogin: "wrong user name or password for ", new: newDocker},
+	{name: "ctr", refused: "authorization failed", wrongLogin: "401 Unauthorized", new: newCtr},
+	{name: "podman", speaks: true, wrongLogin: "invalid username/password", new: newPodman},
+	{name: "skopeo", speaks: true, wrongLogin: "invalid username/password", new: newSkopeo},
+	{name: "crane", speaks: true, wrongLogin: "(user ann) is no longer valid", new: newCrane},
+	{name: "regctl", refused: "unauthorized", wrongLogin: "unauthorized", new: newRegctl},
 }
 
 func kindNamed(name string) clientKind {

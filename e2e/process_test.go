@@ -66,7 +66,7 @@ func start(t testing.TB, log string, env []string, argv ...string) *process {
 			t.Error(err)
 		}
 		if t.Failed() {
-			t.Logf("last words of %s:\n%s", p.name, tail(p.output(), 30))
+			t.Logf("last words of %s:\n%s", p.name, tail(p.output(), 20))
 		}
 	})
 	return p
@@ -130,9 +130,16 @@ func (p *process) output() string {
 	return string(b)
 }
 
+// tail is the last lines of s, none of them longer than a reader bears.
 func tail(s string, lines int) string {
 	all := strings.Split(strings.TrimRight(s, "\n"), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
+	all = all[max(0, len(all)-lines):]
+	for i, line := range all {
+		if len(line) > 400 {
+			all[i] = line[:400] + "…"
+		}
+	}
+	return strings.Join(all, "\n")
 }
 
 // poll asks ok until it returns nil, and reports its last error when that took

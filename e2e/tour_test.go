@@ -123,7 +123,7 @@ func (s *tour) pullsIndex(t *testing.T) {
 // leads to the access log.
 func (s *tour) refused(t *testing.T, o outcome, words ...string) {
 	t.Helper()
-	o.fails(t)
+	o.fails(t, s.clientKind.refused)
 	if s.speaks {
 		o.says(t, words...)
 		s.regward.recordsWhatWasShown(t, o)
@@ -135,9 +135,9 @@ func (s *tour) isRefusedPrivate(t *testing.T) {
 }
 
 func (s *tour) wrongPassword(t *testing.T) {
-	o := s.client.login(t, "ann", "guess").fails(t)
-	if s.speaksAtLogin {
-		o.says(t, "wrong user name or password for localhost", "ask #platform-help")
+	o := s.client.login(t, "ann", "guess").fails(t, s.wrongLogin)
+	if s.name == "docker" || s.name == "crane" {
+		o.says(t, s.regward.host, "ask #platform-help")
 		s.regward.recordsWhatWasShown(t, o)
 	}
 }
@@ -296,6 +296,11 @@ func (s *tour) staleLogin(t *testing.T) {
 	eventually(t, "the new password file is in force", reloadTime, func() error {
 		return old.rejects("ann", passwords["ann"])
 	})
-	s.refused(t, s.client.pull(t, s.ref("library/hello:1")),
-		"the login saved for localhost (user ann) is no longer valid", "docker logout localhost")
+	o := s.client.pull(t, s.ref("library/hello:1")).fails(t)
+	if !s.speaks {
+		o.says(t, s.wrongLogin)
+		return
+	}
+	o.says(t, "the login saved for "+s.regward.host+" (user ann) is no longer valid", "docker logout "+s.regward.host)
+	s.regward.recordsWhatWasShown(t, o)
 }

@@ -122,7 +122,7 @@ func runRegistry(t testing.TB, u *upstream, dir, scheme, auth string) string {
 	}
 	file := filepath.Join(dir, "registry.yml")
 	config := fmt.Sprintf(`version: 0.1
-log: {level: info, formatter: json}
+log: {level: info, formatter: json, accesslog: {disabled: true}}
 storage: {filesystem: {rootdirectory: %q}, delete: {enabled: true}}
 http: {addr: "127.0.0.1:0", secret: end-to-end%s}
 %s`, filepath.Join(dir, "storage"), tlsLines, auth)
