@@ -213,16 +213,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve tells the routes apart.
 func (x *exchange) serve() error {
+	path := x.r.URL.Path
+	api := path == "/v2" || strings.HasPrefix(path, "/v2/")
+	if api {
+		x.w.Header()["Docker-Distribution-Api-Version"] = apiVersion // C15
+	}
 	if x.s == nil {
 		return refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "starting up").with("Retry-After", "1").because(reasonBusy)
 	}
 	if err := x.arrive(); err != nil {
 		return err
 	}
-	path := x.r.URL.Path
 	switch {
-	case path == "/v2" || strings.HasPrefix(path, "/v2/"):
-		x.w.Header()["Docker-Distribution-Api-Version"] = apiVersion
+	case api:
 		if x.r.Method == http.MethodOptions {
 			return x.options("GET, HEAD, POST, PUT, PATCH, DELETE")
 		}

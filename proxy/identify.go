@@ -134,7 +134,11 @@ func (x *exchange) login(cred auth.Credential, saved bool) (auth.Identity, error
 		return id, nil
 	case errors.As(err, &locked):
 		x.credential = "locked out: " + user
+		x.limitName = locked.limit
 		x.h.metrics.login("locked_out")
+		if x.req.Kind == KindPing { // never 429 there: clients go on without a login, or give up (C18, S09)
+			return id, unauthorized("UNAUTHORIZED", locked.msg, "", "").because(locked.reason)
+		}
 		return id, locked
 	case errors.Is(err, auth.ErrRejected), errors.Is(err, auth.ErrNotMine), errors.Is(err, auth.ErrMalformed):
 		x.credential = "wrong password: " + user

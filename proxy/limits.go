@@ -323,6 +323,7 @@ func spell(d time.Duration) string {
 }
 
 // guard is the failed-login limits, before any password is checked at a cost.
+// It may be asked after the request is over, and changes nothing of it.
 type guard struct{ x *exchange }
 
 // Admit refuses without taking anything (M15).
@@ -369,7 +370,6 @@ func (g guard) each(c auth.Credential, do func(*Limit, ratelimit.Spend) error) e
 }
 
 func (g guard) lockedOut(l *Limit, c auth.Credential, res ratelimit.Result) *httpError {
-	g.x.limitName = l.Name
 	who, rest := "", ""
 	if l.Per == PerIPUser || l.Per == PerUser || l.Per == PerClient {
 		who = " for " + g.x.s.fold(c.User)
@@ -377,8 +377,10 @@ func (g guard) lockedOut(l *Limit, c auth.Credential, res ratelimit.Result) *htt
 	if l.Per == PerIPUser {
 		rest = ". Others at this address are not affected"
 	}
-	return refuse(http.StatusTooManyRequests, "TOOMANYREQUESTS",
+	e := refuse(http.StatusTooManyRequests, "TOOMANYREQUESTS",
 		fmt.Sprintf("too many wrong passwords%s from %s; try again in %s%s", who, g.x.addr, minutes(res.RetryAfter), rest)).because(reasonLockedOut)
+	e.limit = l.Name
+	return e
 }
 
 func minutes(d time.Duration) string {
