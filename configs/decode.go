@@ -174,15 +174,17 @@ func (r *reader) structure(path string, n *yaml.Node, v reflect.Value, depth int
 
 // unknown reports a key that does not exist, with the nearest that does.
 func (r *reader) unknown(path string, key *yaml.Node, known []string) {
-	msg := fmt.Sprintf("unknown key %q%s", clip(key.Value), inside(path))
+	msg, fix := fmt.Sprintf("unknown key %q%s", clip(key.Value), inside(path)), ""
 	if best := nearest(key.Value, known); best != "" {
 		msg += fmt.Sprintf("; did you mean %q?", best)
 		// It is not missing as well: one mistake, one report.
 		r.note(join(path, best), key, origin{absent: true})
 	} else if home := homeOf(key.Value); home != "" && home != path {
 		msg += fmt.Sprintf("; it belongs in %s", home)
+	} else if path != "" {
+		fix = "known here: " + strings.Join(known, ", ")
 	}
-	r.at("", key, msg, "")
+	r.at("", key, msg, fix)
 }
 
 // items decodes a list of maps, or a single one.
@@ -201,10 +203,10 @@ func (r *reader) items(path string, n *yaml.Node, v reflect.Value, depth int) {
 		at := fmt.Sprintf("%s[%d]", path, i)
 		if isNull(item) {
 			r.at(at, item, "an entry without content", "")
-			continue
+		} else {
+			r.value(at, item, one, false, depth+1)
 		}
-		r.value(at, item, one, false, depth+1)
-		list = reflect.Append(list, one)
+		list = reflect.Append(list, one) // bad ones too: what follows keeps its index
 	}
 	v.Set(list)
 }

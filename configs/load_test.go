@@ -137,7 +137,7 @@ func TestDefaultValues(t *testing.T) {
 		got[f.Path] = f.Value
 	}
 	for path, want := range map[string]string{
-		"listen": ":443", "tls.min_version": "1.2", "tls.http_listen": "", "idle_timeout": "2m",
+		"listen": ":443", "tls.min_version": "1.2", "tls.http_listen": "off", "idle_timeout": "2m",
 		"upstream.redirects": "follow", "upstream.connect_timeout": "5s", "upstream.header_timeout": "1m",
 		"upstream.name": "127.0.0.1:5000", "upstream.credentials": "none",
 		"uploads.lease": "1h", "limit_ip_prefix.v4": "32", "limit_ip_prefix.v6": "64",

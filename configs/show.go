@@ -68,6 +68,8 @@ func (c *Config) showOne(path string, v reflect.Value, out *[]Field) {
 		return
 	}
 	switch {
+	case strings.HasSuffix(path, "listen") && v.Len() == 0:
+		*out = append(*out, Field{path, "off", c.originOf(path)})
 	case isPlain(v), isLeafList(v.Type()):
 		*out = append(*out, Field{path, plain(v), c.originOf(path)})
 	case v.Kind() == reflect.Slice:
