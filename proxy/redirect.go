@@ -64,6 +64,7 @@ func (u *Upstream) redirected(ctx context.Context, out *outgoing, at *url.URL, r
 			if len(digest) > 0 && len(resp.Header["Docker-Content-Digest"]) == 0 && resp.StatusCode < 300 {
 				resp.Header["Docker-Content-Digest"] = digest
 			}
+			resp.Request = &http.Request{Method: out.Method, URL: to}
 			return resp, nil
 		}
 		at = to
@@ -123,7 +124,7 @@ func (u *Upstream) judge(ctx context.Context, out *outgoing, asked, at, to *url.
 	case at.Scheme == "https" && to.Scheme == "http":
 		return false, broken(fmt.Errorf("upstream redirects from https to http, host %q", to.Host))
 	case u.ownHost(to):
-		if intoAPI(to, u.prefix) && !samePath(asked, to) {
+		if intoAPI(to) && !samePath(asked, to) {
 			return false, broken(errors.New("upstream redirects to another place below its own /v2/"))
 		}
 		return true, nil
@@ -146,7 +147,7 @@ func (u *Upstream) judge(ctx context.Context, out *outgoing, asked, at, to *url.
 }
 
 // intoAPI reports whether a path on the upstream's host is below a /v2/.
-func intoAPI(to *url.URL, prefix string) bool {
+func intoAPI(to *url.URL) bool {
 	clean := path.Clean("/"+strings.ReplaceAll(to.Path, `\`, "/")) + "/"
 	return strings.Contains(clean, "/v2/") || strings.Contains(to.Path, "/v2/")
 }
@@ -209,7 +210,6 @@ func (u *Upstream) visit(ctx context.Context, out *outgoing, to *url.URL) (*http
 		return nil, err
 	}
 	resp.Body = watch.over(resp.Body)
-	resp.Request = &http.Request{Method: out.Method, URL: to}
 	return resp, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -69,10 +70,11 @@ func (s *sealer) seal(up upload) (string, error) {
 // open reads an id that came back. Whatever is wrong with it - made up, cut,
 // of another repository or of somebody else - is one and the same 404 (R07).
 func (s *sealer) open(id, repository, principal string) (upload, error) {
-	if len(id) > maxUploadID {
+	// One id has one spelling: strict, and without the line breaks that
+	// base64 passes over.
+	if len(id) > maxUploadID || strings.ContainsAny(id, "\r\n") {
 		return upload{}, unknownUpload()
 	}
-	// Strict: one id has one spelling.
 	box, err := base64.RawURLEncoding.Strict().DecodeString(id)
 	if err != nil {
 		return upload{}, unknownUpload()

@@ -50,6 +50,9 @@ func NewUpstream(s UpstreamSettings, o UpstreamOptions) (*Upstream, error) {
 	if s.URL == nil || s.URL.Hostname() == "" || (s.URL.Scheme != "http" && s.URL.Scheme != "https") {
 		return nil, errors.New("upstream: url must be http:// or https:// and name a host")
 	}
+	if _, rest := cutToken(s.AssertUser); rest != "" {
+		return nil, fmt.Errorf("upstream: assert_user: %q is no header name", s.AssertUser)
+	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}

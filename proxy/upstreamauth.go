@@ -45,7 +45,7 @@ func (w way) same(v way) bool {
 	if w.basic != v.basic || w.service != v.service || (w.realm == nil) != (v.realm == nil) {
 		return false
 	}
-	return w.realm == nil || w.realm.String() == v.realm.String()
+	return (w.refused == nil) == (v.refused == nil) && (w.realm == nil || w.realm.String() == v.realm.String())
 }
 
 // login is regward's own login at the upstream: how to use it, the tokens it
@@ -111,13 +111,13 @@ func (l *login) send(ctx context.Context, out *outgoing, req *hopRequest) (*http
 	status := resp.StatusCode
 	next := w
 	if status == http.StatusUnauthorized {
-		if now := l.read(resp.Header); now.basic || now.realm != nil {
+		if now := l.read(resp.Header); now.basic || now.realm != nil || now.refused != nil {
 			next = now
 		}
 	}
 	drop(resp)
 	changed := !next.same(w)
-	if changed {
+	if changed && next.refused == nil {
 		l.way.Store(&next)
 	}
 	if w.realm != nil {
@@ -191,7 +191,9 @@ func (l *login) find(ctx context.Context) (way, error) {
 			l.u.Log.Error("upstream's challenge cannot be followed",
 				zap.String("upstream", l.u.settings.Name), zap.Error(w.refused))
 		}
-		l.way.Store(&w)
+		if w.refused == nil {
+			l.way.Store(&w)
+		}
 		return w, nil
 	})
 	if err != nil {
@@ -251,7 +253,7 @@ func (l *login) authorization(ctx context.Context, w way, scope string) (value s
 	switch {
 	case w.realm != nil:
 		return l.bearer(ctx, w, scope)
-	case w.basic:
+	case w.basic && l.basic != "":
 		return l.basic, false, nil
 	case w.refused != nil:
 		return "", false, w.refused
