@@ -64,13 +64,17 @@ func (x *exchange) record() {
 			x.h.Log.Warn("request failed", zap.String("request_id", x.id), zap.Int("status", x.status), zap.String("reason", x.reason()), zap.Error(x.refusal.cause))
 		}
 	}
-	if x.h.Access != nil {
+	if on(x.h.Access) {
 		x.access(took)
 	}
-	if x.h.Audit != nil {
+	if x.h.Audit != nil && on(x.h.Audit.Log) {
 		x.audit()
 	}
 }
+
+// on reports whether anybody reads l: a log that is off may be switched on by
+// a reload, so it is never nil, and its lines must cost nothing meanwhile.
+func on(l *zap.Logger) bool { return l != nil && l.Core().Enabled(zap.InfoLevel) }
 
 func (x *exchange) reason() string {
 	if x.clientGone {
