@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,6 +92,9 @@ func (l *logs) open(cfg configs.Log) (*logSet, error) {
 			}
 			set.cores[i+1] = zapcore.NewCore(enc(encoding("")), sink, zapcore.InfoLevel)
 		}
+	}
+	if len(cfg.AuditEvents) > 0 {
+		set.cores[2] = eventCore{set.cores[2], cfg.AuditEvents}
 	}
 	return set, nil
 }
@@ -278,4 +282,17 @@ func (s *swapCore) Sync() error                                    { return s.no
 // core that took it.
 func (s *swapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	return s.now().Check(e, ce)
+}
+
+// eventCore lets only the events pass that log.audit_events chose.
+type eventCore struct {
+	zapcore.Core
+	events []string
+}
+
+func (c eventCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if !slices.Contains(c.events, e.Message) {
+		return ce
+	}
+	return c.Core.Check(e, ce)
 }

@@ -86,6 +86,9 @@ func (s *server) prepare() (*candidate, error) {
 	if cfg, err = s.src.parse(text, false); err != nil {
 		return nil, err
 	}
+	if (cfg.TLS.Mode == configs.TLSOff) != (s.first.TLS.Mode == configs.TLSOff) {
+		return nil, errors.New("tls.mode: off cannot be switched on or off while running: restart")
+	}
 	next := &candidate{cfg: cfg, text: text, hashes: hashes}
 	next.live = &live{cfg: cfg, at: s.now()}
 	if next.live.tokens, err = s.loadTokens(cfg); err != nil {
@@ -103,6 +106,8 @@ func (s *server) prepare() (*candidate, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The listeners are those of the start, whatever the file says now.
+	settings.OnlyProxy = settings.OnlyProxy || cfg.TLS.Mode == configs.TLSOff && !allLoopback(s.first.Listen)
 	if next.snapshot, err = s.handler.Prepare(settings); err != nil {
 		return nil, err
 	}

@@ -145,7 +145,7 @@ func (s *server) start() error {
 		Cache:   s.cache,
 		Log:     s.log,
 		Access:  s.logs.access,
-		Audit:   &proxy.Audit{Log: s.logs.audit, Events: auditEvents(cfg.Log.AuditEvents)},
+		Audit:   &proxy.Audit{Log: s.logs.audit}, // the log itself chooses by log.audit_events
 		Now:     s.now,
 	})
 	if err := s.metrics.register(); err != nil {
@@ -238,18 +238,6 @@ func (s *server) stop() {
 		s.watcher.close()
 	}
 	s.logs.close()
-}
-
-// auditEvents is the set that log.audit_events chooses; nil is all.
-func auditEvents(names []string) map[string]bool {
-	if len(names) == 0 {
-		return nil
-	}
-	set := make(map[string]bool, len(names))
-	for _, n := range names {
-		set[n] = true
-	}
-	return set
 }
 
 // newHTTPServer has the bounds that every listener needs (K5, H13, H05).
