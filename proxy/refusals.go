@@ -93,7 +93,7 @@ func (x *exchange) remember() {
 		return
 	}
 	r := Refusal{
-		Time: x.start, RequestID: x.id, Host: x.site.name, User: x.who.Name, Credential: x.credential, Addr: x.addr,
+		Time: x.start, RequestID: x.id, Host: x.host(), User: x.who.Name, Credential: x.credential, Addr: x.addr,
 		Repository: x.req.Repository, Reference: x.req.Reference, Action: actionOf(&x.req),
 		Status: x.status, Code: x.refusal.code, Reason: x.reason(), Message: x.refusal.msg, Limit: x.limitName,
 		UserAgent: short(x.r.UserAgent()), Config: x.s.Version,
