@@ -385,7 +385,7 @@ func (x *exchange) refuse(err error) {
 	if !errors.As(err, &e) {
 		e = refuse(http.StatusInternalServerError, "UNKNOWN", "something went wrong here").from(err)
 	}
-	x.refusal = e
+	x.refusal, x.limitName = e, e.limit
 	if errors.Is(err, context.Canceled) && x.r.Context().Err() != nil {
 		x.clientGone = true
 	}

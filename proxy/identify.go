@@ -122,7 +122,7 @@ func (x *exchange) login(cred auth.Credential, saved bool) (auth.Identity, error
 	var hit bool
 	err := auth.ErrRejected
 	if x.s.Logins != nil {
-		id, hit, err = x.h.Cache.Login(x.r.Context(), x.s.Logins, cred, x.s.Cache, guard{x})
+		id, hit, err = x.h.Cache.Login(x.r.Context(), x.s.Logins, cred, x.s.Cache, guard{x.h, x.s, x.addr})
 	}
 	var locked *httpError
 	switch {

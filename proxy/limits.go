@@ -198,8 +198,7 @@ func (x *exchange) spend(counts []Count) error {
 			return refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "the rate limits cannot be looked up").from(err).because(reasonBusy)
 		}
 		if !res.OK {
-			x.limitName = limits[res.Index].Name
-			x.h.metrics.limit(x.limitName, "throttled")
+			x.h.metrics.limit(limits[res.Index].Name, "throttled")
 			return x.tooMany(limits[res.Index], take[res.Index].Client, res)
 		}
 		for _, l := range limits {
@@ -277,6 +276,7 @@ func (x *exchange) tooMany(l *Limit, client string, res ratelimit.Result) *httpE
 		fmt.Sprintf("limit %q: %d %s in %s are used up for %s; next %s possible at %s (in %s)",
 			l.Name, l.Rate.Events, plural, spell(l.Rate.Per), clientWords(client), what,
 			x.start.Add(res.RetryAfter).UTC().Format("15:04 MST"), spell(res.RetryAfter))).because(reasonLimit)
+	e.limit = l.Name
 	e.with("Retry-After", retryAfter(res.RetryAfter))
 	if l.Count == Pulls {
 		setRateHeaders(e.header, l, res, client)
@@ -323,23 +323,28 @@ func spell(d time.Duration) string {
 }
 
 // guard is the failed-login limits, before any password is checked at a cost.
-// It may be asked after the request is over, and changes nothing of it.
-type guard struct{ x *exchange }
+// A check may outlive the request that began it, so nothing here is the
+// exchange's own.
+type guard struct {
+	h    *Handler
+	s    *Snapshot
+	addr netip.Addr
+}
 
 // Admit refuses without taking anything (M15).
 func (g guard) Admit(c auth.Credential) error {
 	return g.each(c, func(l *Limit, s ratelimit.Spend) error {
 		s.N = 0
-		res, err := g.x.h.Limiter.Take(context.WithoutCancel(g.x.r.Context()), s)
+		res, err := g.h.Limiter.Take(context.Background(), s)
 		if err != nil || res.OK {
 			return err
 		}
 		if l.DryRun {
-			g.x.h.metrics.limit(l.Name, "would_throttle")
+			g.h.metrics.limit(l.Name, "would_throttle")
 			return nil
 		}
-		g.x.h.metrics.limit(l.Name, "throttled")
-		return g.lockedOut(l, c, res).with("Retry-After", retryAfter(res.RetryAfter))
+		g.h.metrics.limit(l.Name, "throttled")
+		return g.lockedOut(l, c, res)
 	})
 }
 
@@ -348,19 +353,19 @@ func (g guard) Admit(c auth.Credential) error {
 func (g guard) Failed(c auth.Credential) {
 	_ = g.each(c, func(_ *Limit, s ratelimit.Spend) error {
 		s.N = 1
-		_, _ = g.x.h.Limiter.Take(context.WithoutCancel(g.x.r.Context()), s)
+		_, _ = g.h.Limiter.Take(context.Background(), s)
 		return nil
 	})
 }
 
 func (g guard) each(c auth.Credential, do func(*Limit, ratelimit.Spend) error) error {
-	claimed := auth.Caller{Identity: auth.Identity{Name: g.x.s.fold(c.User)}, Addr: g.x.addr}
-	for i := range g.x.s.limits {
-		l := &g.x.s.limits[i]
+	claimed := auth.Caller{Identity: auth.Identity{Name: g.s.fold(c.User)}, Addr: g.addr}
+	for i := range g.s.limits {
+		l := &g.s.limits[i]
 		if l.Count != FailedLogins || !l.counts(&claimed, "") {
 			continue
 		}
-		for _, client := range g.x.s.clients(l, &claimed, "", nil) {
+		for _, client := range g.s.clients(l, &claimed, "", nil) {
 			if err := do(l, ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: client}, Rate: l.Rate}); err != nil {
 				return err
 			}
@@ -372,15 +377,15 @@ func (g guard) each(c auth.Credential, do func(*Limit, ratelimit.Spend) error) e
 func (g guard) lockedOut(l *Limit, c auth.Credential, res ratelimit.Result) *httpError {
 	who, rest := "", ""
 	if l.Per == PerIPUser || l.Per == PerUser || l.Per == PerClient {
-		who = " for " + g.x.s.fold(c.User)
+		who = " for " + short(g.s.fold(c.User))
 	}
 	if l.Per == PerIPUser {
 		rest = ". Others at this address are not affected"
 	}
 	e := refuse(http.StatusTooManyRequests, "TOOMANYREQUESTS",
-		fmt.Sprintf("too many wrong passwords%s from %s; try again in %s%s", who, g.x.addr, minutes(res.RetryAfter), rest)).because(reasonLockedOut)
+		fmt.Sprintf("too many wrong passwords%s from %s; try again in %s%s", who, g.addr, minutes(res.RetryAfter), rest)).because(reasonLockedOut)
 	e.limit = l.Name
-	return e
+	return e.with("Retry-After", retryAfter(res.RetryAfter))
 }
 
 func minutes(d time.Duration) string {
