@@ -17,7 +17,6 @@ type httpError struct {
 	header http.Header
 	cause  error  // for the log only
 	reason string // for records and metrics: one of the words below
-	limit  string // the limit that refused
 	limit  string // that refused, if one did, for records
 
 	scope   string // of the challenge of a 401 (C10)
