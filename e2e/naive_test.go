@@ -275,9 +275,3 @@ func TestTheMinimalExampleServesOnceTheNamesAreChanged(t *testing.T) {
 	c.pull(t, g.host+"/team/app:1").works(t)
 	c.push(t, g.host+"/team/new:1", small(t)).works(t)
 }
-
-func TestTheDemoWalksItsOwnTour(t *testing.T) {
-	t.Parallel()
-	_, env := home(t)
-	command(t, env, suite.regward, "demo", "--check").works(t)
-}
