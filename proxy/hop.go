@@ -256,6 +256,9 @@ func (w *wire) take(headerTimeout time.Duration) *wireConn {
 // put keeps a connection for later.
 func (w *wire) put(c *wireConn) {
 	c.since = time.Now()
+	if cap(c.head) > wireBuffer {
+		c.head = nil
+	}
 	w.mu.Lock()
 	keep := !w.closed && len(w.idle) < maxIdle
 	if keep {

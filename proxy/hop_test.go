@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -507,6 +508,34 @@ func TestH12_ClientGoneCancelsUpstream(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Pulls that are given up leave nothing behind.
+func TestG8_AbortedPullsLeaveNoGoroutines(t *testing.T) {
+	at := rawUpstream(t, func(c net.Conn, _ *http.Request) {
+		say(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nhello")
+		hang(c)
+	})
+	u := testUpstream(t, at)
+	u.login.way.Store(new(way))
+	before := runtime.NumGoroutine()
+	for i := range 300 {
+		ctx, cancel := context.WithCancel(t.Context())
+		resp, err := u.do(ctx, &outgoing{Method: "GET", Path: "/v2/a/blobs/sha256:x", Blob: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			cancel()
+		}
+		_ = resp.Body.Close()
+		cancel()
+	}
+	for deadline := time.Now().Add(time.Second); runtime.NumGoroutine() > before+5; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
 	}
 }
 

@@ -389,7 +389,7 @@ func (u *Upstream) resolveLocation(reqURL *url.URL, loc string) (*url.URL, error
 	if err != nil || !wholesome(to) {
 		return nil, broken(errors.New("upstream's upload location cannot be read"))
 	}
-	to.Fragment, to.RawFragment = "", ""
+	to.Fragment, to.RawFragment, to.ForceQuery = "", "", false
 	switch {
 	case u.ownHost(to):
 		// By whatever scheme and port it calls itself, we reach it at ours.
