@@ -59,7 +59,7 @@ func (s *server) load(trigger string) outcome {
 	if err != nil {
 		if old != nil {
 			// Not to be tried again and again: only after the next change.
-			s.watcher.note(hashFiles(old.cfg.Files()))
+			s.watcher.note(hashFiles(s.src.files(old.cfg)))
 			s.log.Error("configuration not loaded; the one in force stays", zap.String("trigger", trigger))
 		}
 		return s.loadFailed(err, old)
@@ -79,11 +79,11 @@ func (s *server) prepare() (*candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	hashes := hashFiles(cfg.Files())
+	hashes := hashFiles(s.src.files(cfg))
 	if s.src.path != "" {
 		hashes[s.src.path] = sha256.Sum256(text)
 	}
-	if cfg, err = s.src.parse(text, false); err != nil {
+	if cfg, err = s.src.load(false); err != nil {
 		return nil, err
 	}
 	if (cfg.TLS.Mode == configs.TLSOff) != (s.first.TLS.Mode == configs.TLSOff) {
@@ -128,7 +128,7 @@ func (s *server) commit(next *candidate, old *live, trigger string) outcome {
 	s.handler.Swap(next.snapshot)
 	s.live.Store(next.live)
 	s.cache.Resize(next.cfg.Cache.Size)
-	s.watcher.set(next.cfg.Files(), next.hashes)
+	s.watcher.set(s.src.files(next.cfg), next.hashes)
 	s.metrics.loaded(true, s.now())
 	if err := writeLastGood(s.first.StateDir, next.text); err != nil {
 		s.log.Warn("last configuration that worked not kept", zap.Error(err))

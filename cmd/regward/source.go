@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/regward/regward/configs"
 )
@@ -59,22 +60,35 @@ func (s configSource) read() ([]byte, error) {
 	return readBounded(s.path)
 }
 
-// parse checks text that read returned.
-func (s configSource) parse(text []byte, static bool) (*configs.Config, error) {
+// options are how the text is to be understood.
+func (s configSource) options(static bool) configs.Options {
 	o := configs.Options{Getenv: s.getenv, Static: static}
 	if s.path != "" {
 		o.Dir = filepath.Dir(s.path)
 	}
-	return configs.Parse(s.name(), text, o)
+	return o
 }
 
-// load is read and parse.
+// parse checks text that read returned.
+func (s configSource) parse(text []byte, static bool) (*configs.Config, error) {
+	return configs.Parse(s.name(), text, s.options(static))
+}
+
+// load reads and checks the configuration, and looks at the file's mode too.
 func (s configSource) load(static bool) (*configs.Config, error) {
-	text, err := s.read()
-	if err != nil {
-		return nil, err
+	if s.path == "" {
+		return s.parse([]byte(s.text), static)
 	}
-	return s.parse(text, static)
+	return configs.LoadWith(s.path, s.options(static))
+}
+
+// files are all files that cfg rests on, its own among them.
+func (s configSource) files(cfg *configs.Config) []string {
+	files := cfg.Files()
+	if s.path != "" && !slices.Contains(files, s.path) {
+		files = append(files, s.path)
+	}
+	return files
 }
 
 // readBounded reads a file of at most maxConfig bytes.
