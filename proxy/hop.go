@@ -403,6 +403,9 @@ func (w *wire) copyBody(c *wireConn, r *hopRequest) error {
 			empty = 0
 		}
 		if left -= int64(n); left == 0 {
+			if err == nil { // whoever counts the body wants to see its end
+				_, _ = r.body.Read(buf[:1])
+			}
 			return nil
 		}
 		if err = stalled(n, err, &empty); err != nil {

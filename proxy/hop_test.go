@@ -567,6 +567,36 @@ type brokenBody struct{}
 
 func (brokenBody) Read([]byte) (int, error) { return 0, errBroken }
 
+// Whoever hands over a body is told that it was read to its end.
+func TestH02_BodiesAreReadToTheirEnd(t *testing.T) {
+	at := rawUpstream(t, func(c net.Conn, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		say(c, "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+	})
+	h := newWire(testUpstream(t, at), nil)
+	defer h.close()
+	for _, length := range []int64{-1, 5} {
+		body := &endSeen{Reader: strings.NewReader("hello")}
+		if _, err := h.roundTrip(t.Context(), &hopRequest{method: "PUT", target: "/", body: body, length: length, headerTimeout: time.Second}); err != nil {
+			t.Fatal(err)
+		}
+		if !body.seen {
+			t.Errorf("length %d: the end was not read", length)
+		}
+	}
+}
+
+type endSeen struct {
+	io.Reader
+	seen bool
+}
+
+func (e *endSeen) Read(p []byte) (int, error) {
+	n, err := e.Reader.Read(p)
+	e.seen = e.seen || err == io.EOF
+	return n, err
+}
+
 // An answer that comes before the body is sent reaches the client, and the
 // connection is not used again.
 func TestHopEarlyAnswer(t *testing.T) {

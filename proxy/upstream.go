@@ -181,7 +181,7 @@ type outgoing struct {
 	Body   io.Reader // nil: none
 	Length int64     // of Body; -1: not known, sent in chunks (H02)
 
-	Scope     string   // of the upstream's token: repository:NAME:pull[,push], registry:catalog:*
+	Scope     string   // of the upstream's token: repository:NAME:pull[,push], registry:catalog:*; several with spaces between
 	Blob      bool     // a GET or HEAD of a blob: redirects may be passed (R18)
 	Final     bool     // the PUT that ends an upload: its answer may take ten minutes
 	Hostnames []string // regward's own, for R20

@@ -166,7 +166,7 @@ func TestS11_Bearer(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	u := testUpstream(t, f.URL, account, func(_ *UpstreamSettings, o *UpstreamOptions) { o.Now = func() time.Time { return now } })
 	token := func(scope string) string {
-		return "GET /token?account=regward&scope=" + url.QueryEscape(scope) + "&service=reg " + basicAccount
+		return "GET /token?account=regward&scope=" + strings.ReplaceAll(url.QueryEscape(scope), "%26scope%3D", "&scope=") + "&service=reg " + basicAccount
 	}
 	step := func(name string, out *outgoing, want string, reached ...string) {
 		t.Helper()
@@ -193,6 +193,8 @@ func TestS11_Bearer(t *testing.T) {
 	u.login.tokens.Add("repository:a:pull,push", keptToken("gone", now))
 	step("a body goes once", push("a", strings.NewReader("body")), "403 DENIED", "PUT /v2/a/manifests/latest Bearer gone")
 	step("and well the next time", push("a", strings.NewReader("body")), "200", token("repository:a:pull,push"), "PUT /v2/a/manifests/latest Bearer t7")
+	mount := &outgoing{Method: "POST", Path: "/v2/a/blobs/uploads/", RawQuery: "mount=sha256:x&from=b", Scope: "repository:a:pull,push repository:b:pull"}
+	step("a scope each", mount, "200", token("repository:a:pull,push&scope=repository:b:pull"), "POST /v2/a/blobs/uploads/?mount=sha256:x&from=b Bearer t8")
 	step("no token, read", pull("forbidden"), "404 NAME_UNKNOWN", token("repository:forbidden:pull"))
 	step("no token, write", push("forbidden", strings.NewReader("body")), "403 DENIED", token("repository:forbidden:pull,push"))
 	if u.Refused() != "" {

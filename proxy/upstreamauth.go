@@ -308,8 +308,8 @@ func (l *login) fetch(ctx context.Context, w way, scope string) (token, error) {
 	if w.service != "" {
 		query.Set("service", w.service)
 	}
-	if scope != "" {
-		query.Set("scope", scope)
+	for _, one := range strings.Fields(scope) { // a mount has two; registries differ in how they read them in one
+		query.Add("scope", one)
 	}
 	if l.basic != "" {
 		query.Set("account", l.u.settings.Username)
