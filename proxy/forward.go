@@ -192,6 +192,9 @@ func (x *exchange) deliver(resp *http.Response) error {
 		return err
 	}
 	copyResponseHeader(h, resp.Header)
+	if _, has := h["Content-Type"]; !has {
+		h["Content-Type"] = nil // or net/http would guess one (R12)
+	}
 	x.mapLink(h, resp)
 	x.digest = resp.Header.Get("Docker-Content-Digest")
 	x.noteEvent(resp.StatusCode)
