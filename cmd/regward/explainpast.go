@@ -135,6 +135,9 @@ func (l *auditLine) refused() bool {
 	}
 	switch l.Event {
 	case "denied":
+		if strings.HasPrefix(l.Decision, "the token presented does not cover") {
+			fill("token_does_not_cover")
+		}
 		fill("not_allowed")
 	case "throttled":
 		fill("limit")
@@ -202,25 +205,25 @@ func sentNothing(r *proxy.Refusal) bool {
 
 // likely says what is probably wrong, and what to do.
 func likely(r *proxy.Refusal) string {
-	host := r.Host
-	if host == "" {
-		host = "this registry"
+	login, secret := "docker login", "an imagePullSecret"
+	if r.Host != "" {
+		login, secret = login+" "+r.Host, secret+" for "+r.Host
 	}
 	switch r.Reason {
 	case "no_credential":
-		return "no credential sent: docker login " + host + "; for a pod, an imagePullSecret for " + host
+		return "no credential sent: " + login + "; for a pod, " + secret
 	case "wrong_password":
-		return "the password typed or saved is wrong: docker login " + host + " again; for a pod, renew its imagePullSecret"
+		return "the password typed or saved is wrong: " + login + " again; for a pod, renew its imagePullSecret"
 	case "too_many_failed_logins":
 		return "too many wrong passwords from there: find the job with the old password; the lock ends by itself"
 	case "expired_token":
 		return "the client went on with an old token: it should fetch a new one by itself; is its clock right?"
 	case "revoked_token":
-		return "the login was changed or taken away since: docker login " + host + " again"
+		return "the login was changed or taken away since: " + login + " again"
 	case "invalid_token":
 		return "the token is damaged or signed by another key: do several instances run without one token.key_file?"
 	case "malformed_credential":
-		return "what the client sent is no credential at all: docker logout " + host + ", then log in again"
+		return "what the client sent is no credential at all: docker logout, then " + login
 	case "token_does_not_cover":
 		return "the client asked for a token for something else; the rules would allow it"
 	case "limit":
@@ -233,7 +236,7 @@ func likely(r *proxy.Refusal) string {
 		return "too many logins at once: the client should try again"
 	case "not_allowed":
 		if sentNothing(r) {
-			return "no login was sent: docker login " + host + "; for a pod, it has no imagePullSecret for " + host
+			return "no login was sent: " + login + "; or, for a pod, it lacks " + secret
 		}
 		return fmt.Sprintf("%s is logged in and has no right: add a rule, or %[1]s to a group that has one in `groups`", r.User)
 	}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/regward/regward/configs"
+	"github.com/regward/regward/proxy"
+)
+
+// command runs one command line against the configuration of r.
+func (r *running) command(args ...string) (code int, out, errs string) {
+	var o, e bytes.Buffer
+	code = run(context.Background(), append([]string{"--config", r.src.path}, args...), func(string) string { return "" }, strings.NewReader(""), &o, &e)
+	return code, o.String(), e.String()
+}
+
+// sockets is a configuration whose running instance can be found again.
+func sockets() string {
+	return strings.NewReplacer(
+		`admin: {listen: "127.0.0.1:0"}`, `admin: {listen: "unix:DIR/admin.sock"}`,
+		`health: {listen: "127.0.0.1:0"}`, `health: {listen: "unix:DIR/health.sock"}`,
+	).Replace(standard)
+}
+
+func TestReloadWaitsAndSaysWhatChanged(t *testing.T) {
+	r := begin(t, sockets(), nil, nil)
+	if code, out, errs := r.command("reload"); code != exitDone || !strings.Contains(out, "nothing changed") {
+		t.Errorf("nothing changed: %d %q %q", code, out, errs)
+	}
+	// The file is broken: the instance is found all the same, and says why.
+	r.edit("groups: {coolteam: [ann]}", "groups: {coolteam: [bob]}\nrulez: 1")
+	code, out, errs := r.command("reload")
+	if code != exitFailed || out != "" || !strings.Contains(errs, `unknown key "rulez"`) || !strings.Contains(errs, "stays in force") {
+		t.Errorf("a broken file: %d %q %q", code, out, errs)
+	}
+	if code, out, errs := r.command("healthcheck"); code != exitDone || out != "ready\n" {
+		t.Errorf("healthcheck with a broken file on disk: %d %q %q, want ready", code, out, errs)
+	}
+	if code, out, _ := r.command("reload", "--output", "json"); code != exitFailed || !strings.Contains(out, `"ok": false`) {
+		t.Errorf("a broken file in JSON: %d %q", code, out)
+	}
+}
+
+func TestHealthcheckFailsWithoutAnInstance(t *testing.T) {
+	r := begin(t, sockets(), nil, nil)
+	r.draining.Store(true)
+	if code, out, _ := r.command("healthcheck"); code != exitFailed || out != "draining\n" {
+		t.Errorf("while draining: %d %q, want %d and draining", code, out, exitFailed)
+	}
+	r.listeners.close()
+	if code, _, errs := r.command("healthcheck"); code != exitFailed || !strings.Contains(errs, "no running instance") {
+		t.Errorf("without an instance: %d %q", code, errs)
+	}
+}
+
+// TestManyReloadsAndRequestsAtOnce is for the race detector: nothing is ever
+// half-applied, and no request fails for a reload.
+func TestManyReloadsAndRequestsAtOnce(t *testing.T) {
+	r := begin(t, sockets(), nil, nil)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 10 {
+				if got := r.pull("library/x"); got != 200 {
+					t.Errorf("a pull during reloads is answered %d, want 200", got)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range 5 {
+				if code, _, errs := r.command("reload"); code != exitDone {
+					t.Errorf("reload: %s", errs)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestExplainAsksTheRunningInstance(t *testing.T) {
+	r := begin(t, sockets(), nil, nil)
+	r.ask("GET", r.public()+"/v2/other/app/manifests/1.0", "ann", "ann-secret")
+	r.ask("GET", r.public()+"/v2/other/app/manifests/1.0", "ann", "ann-secret")
+	r.ask("GET", r.public()+"/v2/coolteam/app/manifests/1.0", "ann", "wrong")
+	code, out, errs := r.command("explain", "--last", "--repository", "other/app", "--since", "1h")
+	for _, want := range []string{"pull other/app:1.0", "x2 since", "user: ann (credential of user ann)", "no rule allows ann", "likely: ann is logged in and has no right", "still current"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("explain --last does not say %q: %d\n%s%s", want, code, out, errs)
+		}
+	}
+	if _, out, _ = r.command("explain", "--last", "--repository", "coolteam/app"); !strings.Contains(out, "user: ann (wrong password)") {
+		t.Errorf("a wrong password is not told:\n%s", out)
+	}
+	refusals := r.handler.Refusals(proxy.RefusalQuery{Repository: "other/app"})
+	if len(refusals) != 2 {
+		t.Fatalf("%d refusals remembered, want 2", len(refusals))
+	}
+	if code, out, errs := r.command("explain", "--request-id", refusals[0].RequestID); code != exitDone || !strings.Contains(out, "other/app") {
+		t.Errorf("explain --request-id: %d %q %q", code, out, errs)
+	}
+	if code, out, _ := r.command("explain", "--last", "--from", "10.0.0.0/8"); code != exitDone || out != "nothing was refused\n" {
+		t.Errorf("explain --last --from elsewhere: %d %q", code, out)
+	}
+}
+
+// TestOnlineAsksWhatTheOperatorCannotKnow: is the upstream open to all (M3),
+// and does it take the account.
+func TestOnlineAsksWhatTheOperatorCannotKnow(t *testing.T) {
+	closed := func(w http.ResponseWriter, r *http.Request) {
+		if _, password, _ := r.BasicAuth(); password != "right" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="nexus"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}
+	open := func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Server", "Nexus/3.96") }
+	for _, tt := range []struct {
+		why      string
+		upstream http.HandlerFunc
+		password string
+		want     string // "" is nothing to say
+	}{
+		{"closed, account taken", closed, "right", ""},
+		{"closed, account not taken", closed, "wrong", `turns down the account "regward"`},
+		{"open Nexus", open, "right", `serves /v2/ without a login: anybody who reaches it passes regward by. In Nexus turn off "Allow anonymous docker pull" and Anonymous Access, and let only this host reach port `},
+	} {
+		up := httptest.NewServer(tt.upstream)
+		at, err := url.Parse(up.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		checkOnline(t.Context(), proxy.UpstreamSettings{URL: at, Username: "regward", Password: tt.password},
+			func(_ configs.Severity, _, msg string) { said = append(said, msg) })
+		up.Close()
+		if got := strings.Join(said, "\n"); tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: said %q, want %q", tt.why, got, tt.want)
+		}
+	}
+}
+
+func TestServeRefusesAnEmptyAdminToken(t *testing.T) {
+	dir := t.TempDir()
+	for text, ok := range map[string]bool{"": false, " \n": false, "x": true} {
+		file := filepath.Join(dir, "token")
+		write(t, file, text)
+		if _, err := readAdminToken(file); (err == nil) != ok {
+			t.Errorf("token file %q: %v", text, err)
+		}
+	}
+}
