@@ -56,6 +56,7 @@ func (m *serverMetrics) register() error {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		info, m.lastOK, m.lastTime, m.reloads,
 		newExpiryCollector(&m.server.certs),
+		newCacheCollector(m.server),
 	} {
 		errs = append(errs, m.registry.Register(c))
 	}
@@ -92,4 +93,39 @@ func (e *expiryCollector) Collect(ch chan<- prometheus.Metric) {
 	for name, end := range e.certs.expiry() {
 		ch <- prometheus.MustNewConstMetric(e.desc, prometheus.GaugeValue, float64(end.Unix()), name)
 	}
+}
+
+// cacheCollector tells how the memory of logins and tokens does.
+type cacheCollector struct {
+	server  *server
+	lookups *prometheus.Desc
+	entries *prometheus.Desc
+}
+
+func newCacheCollector(s *server) *cacheCollector {
+	return &cacheCollector{
+		s,
+		prometheus.NewDesc("regward_auth_cache_lookups_total", "Logins and tokens whose answer was known (hit) or not (miss).", []string{"result"}, nil),
+		prometheus.NewDesc("regward_auth_cache_entries", "Answers remembered, by kind.", []string{"kind"}, nil),
+	}
+}
+
+func (c *cacheCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.lookups
+	ch <- c.entries
+}
+
+func (c *cacheCollector) Collect(ch chan<- prometheus.Metric) {
+	hits, misses, proven, rejected, tokens := c.server.cache.Stats()
+	count := func(result string, n uint64) {
+		ch <- prometheus.MustNewConstMetric(c.lookups, prometheus.CounterValue, float64(n), result)
+	}
+	hold := func(kind string, n int) {
+		ch <- prometheus.MustNewConstMetric(c.entries, prometheus.GaugeValue, float64(n), kind)
+	}
+	count("hit", hits)
+	count("miss", misses)
+	hold("proven", proven)
+	hold("rejected", rejected)
+	hold("token", tokens)
 }
