@@ -239,11 +239,8 @@ func httpsHost(cfg *configs.Config, host string) (string, bool) {
 		if strings.Contains(bare, ":") {
 			bare = "[" + bare + "]"
 		}
-		for _, l := range cfg.Listen {
-			if _, port, err := net.SplitHostPort(l); err == nil && port != "443" {
-				return bare + ":" + port, true
-			}
-			break
+		if _, port, err := net.SplitHostPort(cfg.Listen[0]); err == nil && port != "443" {
+			return bare + ":" + port, true
 		}
 		return bare, true
 	}
