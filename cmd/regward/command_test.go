@@ -156,3 +156,23 @@ func TestServeRefusesAnEmptyAdminToken(t *testing.T) {
 		}
 	}
 }
+
+func TestTheRedirectNamesOnlyWhatIsConfigured(t *testing.T) {
+	for _, tt := range []struct {
+		hostname, listen, asked, want string // want "" is refused
+	}{
+		{"registry.example.com", ":443", "registry.example.com", "registry.example.com"},
+		{"registry.example.com", ":443", "REGISTRY.example.com:80", "registry.example.com"},
+		{"registry.example.com", ":8443", "registry.example.com", "registry.example.com:8443"},
+		{"registry.example.com:5000", ":8443", "registry.example.com", "registry.example.com:5000"},
+		{"registry.example.com", "unix:/run/regward.sock", "registry.example.com", "registry.example.com"},
+		{"::1", ":8443", "[::1]:80", "[::1]:8443"},
+		{"registry.example.com", ":443", "evil.example", ""},
+		{"registry.example.com", ":443", "", ""},
+	} {
+		got, ok := httpsHost(&configs.Config{Hostname: []string{tt.hostname}, Listen: []string{tt.listen}}, tt.asked)
+		if got != tt.want || ok != (tt.want != "") {
+			t.Errorf("%s on %s asked for %q: got %q, want %q", tt.hostname, tt.listen, tt.asked, got, tt.want)
+		}
+	}
+}

@@ -239,10 +239,11 @@ func httpsHost(cfg *configs.Config, host string) (string, bool) {
 		if strings.Contains(bare, ":") {
 			bare = "[" + bare + "]"
 		}
-		if _, port, err := net.SplitHostPort(cfg.Listen[0]); err == nil && port != "443" {
-			return bare + ":" + port, true
+		_, port, err := net.SplitHostPort(cfg.Listen[0])
+		if err != nil || port == "443" || strings.HasPrefix(cfg.Listen[0], "unix:") {
+			return bare, true
 		}
-		return bare, true
+		return bare + ":" + port, true
 	}
 	return "", false
 }
