@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -130,7 +131,7 @@ func (s *server) commit(next *candidate, old *live, trigger string) outcome {
 	s.cache.Resize(next.cfg.Cache.Size)
 	s.watcher.set(s.src.files(next.cfg), next.hashes)
 	s.metrics.loaded(true, s.now())
-	if err := writeLastGood(s.first.StateDir, next.text); err != nil {
+	if err := writeLastGood(s.first.StateDir, s.src.folder(), next.text); err != nil {
 		s.log.Warn("last configuration that worked not kept", zap.Error(err))
 	}
 	o := outcome{OK: true, Version: next.cfg.Version, Changes: []string{}, Warnings: next.cfg.Warnings}
@@ -216,14 +217,17 @@ func readAdminToken(file string) (string, error) {
 	return token, nil
 }
 
-// writeLastGood keeps the text as it was read, nothing expanded. A crash
-// leaves the old file or the new one.
-func writeLastGood(dir string, text []byte) error {
+// writeLastGood keeps the text as it was read, nothing expanded, and the folder
+// that file names in it start from. A crash leaves the old file or the new one.
+func writeLastGood(dir, from string, text []byte) error {
 	f, err := os.CreateTemp(dir, lastGood+".*") // 0600
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name()) // fails once renamed
+	if !bytes.HasPrefix(text, []byte(goodFrom)) {
+		text = slices.Concat([]byte(goodFrom+from+"\n"), text)
+	}
 	_, err = f.Write(text)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err != nil {

@@ -73,7 +73,7 @@ func (a *app) startFailed(src configSource, err error) error {
 		return err
 	}
 	text, _ := src.read()
-	path := filepath.Join(glance(text).StateDir, lastGood)
+	path := filepath.Join(src.inFolder(glance(text).StateDir), lastGood)
 	info, statErr := os.Stat(path)
 	if statErr != nil {
 		return err

@@ -481,6 +481,7 @@ func TestWhatWorkedLastIsKeptAndNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	want = append([]byte(goodFrom+r.dir+"\n"), want...)
 	got, err := os.ReadFile(file)
 	if err != nil || !bytes.Equal(got, want) {
 		t.Fatalf("%s is not what was read (%v):\n%s", lastGood, err, got)
@@ -503,6 +504,10 @@ func TestWhatWorkedLastIsKeptAndNamed(t *testing.T) {
 		info.ModTime().UTC().Format("2006-01-02 15:04"), file)
 	if code != exitFailed || !strings.HasSuffix(errs.String(), end) {
 		t.Errorf("exit code %d, stderr:\n%s\nwant %d and at its end\n%s", code, errs.String(), exitFailed, end)
+	}
+	errs.Reset()
+	if code := run(context.Background(), []string{"--config", file, "validate"}, func(string) string { return "" }, strings.NewReader(""), &out, &errs); code != 0 {
+		t.Errorf("what was kept does not load from where it is kept: exit code %d\n%s", code, errs.String())
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/regward/regward/configs"
 )
@@ -64,9 +65,41 @@ func (s configSource) read() ([]byte, error) {
 func (s configSource) options(static bool) configs.Options {
 	o := configs.Options{Getenv: s.getenv, Static: static}
 	if s.path != "" {
-		o.Dir = filepath.Dir(s.path)
+		o.Dir = s.folder()
 	}
 	return o
+}
+
+// goodFrom begins STATE/last-good.yaml: it says from which folder relative
+// file names in it start, since that is not where it lies itself.
+const goodFrom = "# The last configuration that worked. File names in it start from "
+
+// folder is where relative file names start: the configuration's own, but for
+// a copy that says otherwise.
+func (s configSource) folder() string {
+	dir := filepath.Dir(s.path)
+	if s.path == "" {
+		dir = "."
+	}
+	if filepath.Base(s.path) == lastGood {
+		text, _ := s.read()
+		first, _, _ := strings.Cut(string(text), "\n")
+		if named, ok := strings.CutPrefix(first, goodFrom); ok {
+			return named
+		}
+	}
+	if abs, err := filepath.Abs(dir); err == nil {
+		return abs
+	}
+	return dir
+}
+
+// inFolder is a file that the configuration names.
+func (s configSource) inFolder(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(s.folder(), name)
 }
 
 // parse checks text that read returned.
