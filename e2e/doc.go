@@ -2,6 +2,8 @@
 // that people use, and the built regward between them. It is a module of its
 // own, so that what it needs stays out of regward's.
 //
-// scripts/install-test-tools installs the programs. The tests want root, for
-// dockerd and podman, and talk to loopback only.
+// scripts/install-test-tools installs the programs; then `go test ./...` here
+// takes five minutes on two cores. The tests want root, for dockerd and podman,
+// and talk to loopback only. They build regward with the race detector in it;
+// REGWARD_RACE=0 leaves it out.
 package e2e

@@ -201,7 +201,7 @@ func TestAWrongUpstreamAccountIsTheOperatorsProblem(t *testing.T) {
 			g := startRegward(t, u, teamRules)
 			token := g.token(t, "", "repository:library/hello:pull")
 			g.send(t, http.MethodGet, "/v2/library/hello/manifests/1", token, nil).is(t, http.StatusBadGateway)
-			r, err := http.Get(g.health + "/readyz") //nolint:noctx // loopback
+			r, err := http.Get(g.health + "/readyz")
 			if err != nil {
 				t.Fatal(err)
 			}

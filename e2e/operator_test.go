@@ -121,7 +121,7 @@ func TestARenewedCertificateIsServedAndABrokenOneIsNot(t *testing.T) {
 	trusted := func(by *authority) error {
 		transport := newTransport()
 		transport.TLSClientConfig.RootCAs = by.pool
-		r, err := (&http.Client{Transport: transport}).Get("https://" + g.host + "/v2/") //nolint:noctx // loopback
+		r, err := (&http.Client{Transport: transport}).Get("https://" + g.host + "/v2/")
 		if err != nil {
 			return err
 		}

@@ -123,7 +123,10 @@ func replaceFile(t testing.TB, file, text string) {
 // quietly, without a data race behind it.
 func (g *regward) serve(t testing.TB) {
 	t.Helper()
-	t.Cleanup(func() {
+	t.Cleanup(func() { // after the process has ended: cleanups run backwards
+		if g.proc == nil {
+			return
+		}
 		if out := g.proc.output(); strings.Contains(out, "DATA RACE") || strings.Contains(out, "panic:") {
 			t.Errorf("regward printed:\n%s", tail(out, 80))
 		}
@@ -140,7 +143,7 @@ func (g *regward) serve(t testing.TB) {
 
 // ready is nil while /readyz answers 200.
 func (g *regward) ready() error {
-	r, err := http.Get(g.health + "/readyz") //nolint:noctx // loopback
+	r, err := http.Get(g.health + "/readyz")
 	if err != nil {
 		return err
 	}
@@ -153,7 +156,7 @@ func (g *regward) ready() error {
 
 // metric is the value of a metric without labels.
 func (g *regward) metric(name string) (string, error) {
-	r, err := http.Get(g.health + "/metrics") //nolint:noctx // loopback
+	r, err := http.Get(g.health + "/metrics")
 	if err != nil {
 		return "", err
 	}
@@ -236,7 +239,7 @@ type answer struct {
 // send makes one request by hand; token may be empty. Path may hold a query.
 func (g *regward) send(t testing.TB, method, path, token string, body io.Reader, header ...string) answer {
 	t.Helper()
-	r, err := http.NewRequest(method, "https://"+g.host+path, body) //nolint:noctx // the test ends it
+	r, err := http.NewRequest(method, "https://"+g.host+path, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +274,7 @@ func (a answer) is(t testing.TB, status int) answer {
 func (g *regward) token(t testing.TB, user string, scopes ...string) string {
 	t.Helper()
 	q := url.Values{"service": {"localhost"}, "scope": scopes}
-	r, err := http.NewRequest(http.MethodGet, "https://"+g.host+"/token?"+q.Encode(), nil) //nolint:noctx // loopback
+	r, err := http.NewRequest(http.MethodGet, "https://"+g.host+"/token?"+q.Encode(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ const reloadTime = 20 * time.Second
 
 // rejects is nil when the token endpoint turns the login down.
 func (g *regward) rejects(user, password string) error {
-	r, err := http.NewRequest(http.MethodGet, "https://"+g.host+"/token?service=localhost", nil) //nolint:noctx // loopback
+	r, err := http.NewRequest(http.MethodGet, "https://"+g.host+"/token?service=localhost", nil)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ type slowPull struct {
 // piece. The rest is far more than buffers on the way can hold.
 func startSlowPull(t *testing.T, g *regward, digest string) *slowPull {
 	t.Helper()
-	r, err := http.NewRequest(http.MethodGet, "https://"+g.host+"/v2/library/big/blobs/"+digest, nil) //nolint:noctx // the test ends it
+	r, err := http.NewRequest(http.MethodGet, "https://"+g.host+"/v2/library/big/blobs/"+digest, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestATransferGoesOnWhileTheRulesAreReloaded(t *testing.T) {
 		{"by SIGHUP", func(t *testing.T, g *regward) { g.reload(t) }},
 		{"by a change of the file alone", func(*testing.T, *regward) {}},
 		{"by the admin listener", func(t *testing.T, g *regward) {
-			r, err := http.Post(g.admin+"/api/v1/reload", "", nil) //nolint:noctx // loopback
+			r, err := http.Post(g.admin+"/api/v1/reload", "", nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -190,10 +190,10 @@ func TestSIGTERMLetsATransferFinish(t *testing.T) {
 	t.Parallel()
 	u := startUpstream(t, distribution)
 	layer := bigImage(t, u)
-	g := startRegward(t, u, teamRules+"shutdown_delay: 3s\nshutdown_timeout: 60s\n")
+	g := startRegward(t, u, teamRules+"shutdown_delay: 6s\nshutdown_timeout: 60s\n")
 	slow := startSlowPull(t, g, layer)
 	g.proc.signal(t, syscall.SIGTERM)
-	eventually(t, "regward says that it is going", 2*time.Second, func() error {
+	eventually(t, "regward says that it is going", 5*time.Second, func() error {
 		if g.ready() == nil {
 			return errors.New("it is still ready")
 		}
@@ -202,8 +202,8 @@ func TestSIGTERMLetsATransferFinish(t *testing.T) {
 	if got := g.pullsLibrary(t); got != http.StatusOK {
 		t.Errorf("within shutdown_delay library/ answers %d", got)
 	}
-	eventually(t, "regward takes no more requests", 10*time.Second, func() error {
-		r, err := (&http.Client{Transport: newTransport()}).Get("https://" + g.host + "/v2/") //nolint:noctx // loopback
+	eventually(t, "regward takes no more requests", 20*time.Second, func() error {
+		r, err := (&http.Client{Transport: newTransport()}).Get("https://" + g.host + "/v2/")
 		if err == nil {
 			r.Body.Close()
 			return errors.New("it does")
