@@ -10,6 +10,7 @@ const (
 	maxDigest    = 255     // bytes of a digest; sha512 needs 135
 	maxUploadID  = 6 << 10 // bytes of an upload id (P04): a sealed upstream URL
 	maxParam     = 255     // bytes of any other value in a query
+	maxCursor    = 1 << 10 // bytes of a last of ours: a repository's name and the caller's, sealed
 	maxRepeats   = 32      // values of a parameter that may come several times
 	maxPage      = 1000    // entries of one page; more is cut to this (CVE-2023-2253)
 	maxAuthority = 261     // bytes of host and port: 255 and ":65535"

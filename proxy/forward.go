@@ -27,6 +27,9 @@ func (x *exchange) forward() error {
 	if err != nil {
 		return err
 	}
+	if x.body != nil {
+		defer x.body.end()
+	}
 	asked := time.Now()
 	resp, err := x.s.upstream.do(x.r.Context(), out)
 	x.upstreamTime = time.Since(asked)
@@ -91,7 +94,8 @@ func (x *exchange) addBody(out *outgoing) error {
 	if !takesBody(&x.req) || length == 0 {
 		return nil
 	}
-	body := io.Reader(&clientBody{x: x, rc: http.NewResponseController(x.w)})
+	x.body = newClientBody(x)
+	body := io.Reader(x.body)
 	if x.req.Kind == KindManifest {
 		if length > maxManifest { // P26
 			return refuse(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "a manifest has at most "+strconv.Itoa(maxManifest>>20)+" MiB")
@@ -102,30 +106,6 @@ func (x *exchange) addBody(out *outgoing) error {
 	_ = http.NewResponseController(x.w).EnableFullDuplex()
 	out.Body, out.Length = body, length
 	return nil
-}
-
-// clientBody is the request body as it arrives: counted, and given up when
-// nothing comes for idle_timeout (H10). A slow body is not.
-type clientBody struct {
-	x    *exchange
-	rc   *http.ResponseController
-	next time.Time // when the deadline is moved again
-}
-
-func (b *clientBody) Read(p []byte) (int, error) {
-	if now := time.Now(); now.After(b.next) {
-		_ = b.rc.SetReadDeadline(now.Add(b.x.s.idle()))
-		b.next = now.Add(time.Second)
-	}
-	n, err := b.x.r.Body.Read(p)
-	b.x.in += int64(n)
-	switch {
-	case err == io.EOF: // the upstream may take its time now; a deadline would look like a client that left
-		_ = b.rc.SetReadDeadline(time.Time{})
-	case err != nil:
-		b.x.clientGone = true
-	}
-	return n, err
 }
 
 func (s *Settings) idle() time.Duration {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -37,10 +38,10 @@ func (f *freePulls) until(x *exchange, digest string) time.Time {
 // add makes digests free until t. A time already known is not put off: a pull
 // cannot be stretched by repeating it.
 func (f *freePulls) add(x *exchange, t time.Time, digests ...string) {
-	client := x.s.clientOf(&x.who)
+	client, repository := x.s.clientOf(&x.who), strings.Clone(x.req.Repository) // not all of the request's line with it
 	for _, d := range digests {
 		if isDigest(d) {
-			f.known.Add(freeKey{client, x.req.Repository, d}, t)
+			f.known.Add(freeKey{client, repository, strings.Clone(d)}, t)
 		}
 	}
 }

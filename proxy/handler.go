@@ -175,6 +175,8 @@ type exchange struct {
 	credential string // what came with the request, for records
 	expired    bool   // the token has run out, and only a lease may forgive it
 	upload     *upload
+	body       *clientBody // what goes on of the client's body; nil: nothing
+	bodyRead   bool        // it was read here, to its end
 	decision   auth.Decision
 	decided    bool
 
@@ -206,6 +208,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.refuse(err)
 	}
 	x.record()
+	if x.r.ProtoMajor == 1 && x.unread() { // net/http reads on for a while, without an end in time
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(drainTime))
+	}
 	if x.aborted {
 		panic(http.ErrAbortHandler) // no clean end: clients resume with Range (H12)
 	}
@@ -372,11 +377,33 @@ func (x *exchange) respond(status int, body []byte) {
 	if body != nil {
 		x.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
-	x.w.WriteHeader(status)
+	x.begin(status)
 	if body != nil && x.r.Method != http.MethodHead {
 		n, _ := x.w.Write(body)
 		x.out += int64(n)
 	}
+}
+
+// begin writes the head of the answer.
+//
+// A client of HTTP/1 whose body was not read to its end loses its connection:
+// what still comes must not be taken for a request, and the answer not wait
+// for it. One of HTTP/2 that opens no window has idle_timeout, however little
+// there is to send; of HTTP/1 the listener sees to that.
+func (x *exchange) begin(status int) {
+	if x.r.ProtoMajor == 1 {
+		if x.unread() {
+			x.w.Header()["Connection"] = []string{"close"}
+		}
+	} else if x.s != nil {
+		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(x.s.idle()))
+	}
+	x.w.WriteHeader(status)
+}
+
+// unread reports whether some of the client's body was not read, as far as is known.
+func (x *exchange) unread() bool {
+	return x.r.ContentLength != 0 && !x.bodyRead && (x.body == nil || !x.body.all())
 }
 
 // refuse writes a refusal (S01).
@@ -421,9 +448,6 @@ func (x *exchange) challenge(e *httpError, msg string) string {
 func (x *exchange) refuseEarly(status int, body []byte) {
 	rc := http.NewResponseController(x.w)
 	_ = rc.EnableFullDuplex() // HTTP/1: do not read the body before answering
-	if x.r.ProtoMajor == 1 {
-		x.w.Header()["Connection"] = []string{"close"}
-	}
 	x.respond(status, body)
 	_ = rc.Flush()
 	_ = rc.SetReadDeadline(time.Now().Add(drainTime))

@@ -107,7 +107,11 @@ func checkParams(single *[singleParams]string, types, tags []string) error {
 	if v := single[paramFrom]; v != "" && !validName(v) {
 		return errName()
 	}
-	if v := single[paramLast]; len(v) > maxParam || !printable(v) {
+	longest := maxParam
+	if strings.HasPrefix(single[paramLast], sealedCursor) {
+		longest = maxCursor
+	}
+	if v := single[paramLast]; len(v) > longest || !printable(v) {
 		return errQuery()
 	}
 	if v := single[paramDigestAlgorithm]; len(v) > maxParam || !only(v, lowerAlnum) {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 )
@@ -92,11 +93,12 @@ func (x *exchange) remember() {
 	if x.site == nil {
 		return
 	}
+	// Copies: a part of a string keeps all of it alive, here for thousands of requests.
 	r := Refusal{
 		Time: x.start, RequestID: x.id, Host: x.host(), User: x.who.Name, Credential: x.credential, Addr: x.addr,
-		Repository: x.req.Repository, Reference: x.req.Reference, Action: actionOf(&x.req),
+		Repository: strings.Clone(x.req.Repository), Reference: strings.Clone(x.req.Reference), Action: actionOf(&x.req),
 		Status: x.status, Code: x.refusal.code, Reason: x.reason(), Message: x.refusal.msg, Limit: x.limitName,
-		UserAgent: short(x.r.UserAgent()), Config: x.s.Version,
+		UserAgent: strings.Clone(short(x.r.UserAgent())), Config: x.s.Version,
 	}
 	if x.req.Kind == KindUpload {
 		r.Reference = ""

@@ -164,6 +164,8 @@ func canonicalPath(u *url.URL) (path string, colon bool, err error) {
 	path = u.Path
 	if u.RawPath != "" {
 		path = u.EscapedPath()
+	} else if strings.IndexByte(path, '%') >= 0 {
+		return "", false, errEscape() // it came as %25: once unescaped is enough
 	}
 	if len(path) > maxPath {
 		return "", false, refuse(http.StatusRequestURITooLong, "UNSUPPORTED", "the path is too long")

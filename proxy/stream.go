@@ -28,7 +28,7 @@ func (b *buffers) put(p *[]byte) { b.pool.Put(p) }
 // off the client's answer as well: never a clean end (H12).
 func (x *exchange) stream(resp *http.Response) error {
 	x.status = resp.StatusCode
-	x.w.WriteHeader(resp.StatusCode)
+	x.begin(resp.StatusCode)
 	if x.r.Method == http.MethodHead || resp.ContentLength == 0 {
 		return nil
 	}
@@ -41,7 +41,9 @@ func (x *exchange) stream(resp *http.Response) error {
 	var client deadline
 	if resp.ContentLength < 0 || resp.ContentLength > smallBuffer {
 		client = deadline{rc: http.NewResponseController(x.w), idle: x.s.idle()}
-		defer client.clear()
+		if x.r.ProtoMajor == 1 { // in HTTP/2 it is the stream's, which ends here
+			defer client.clear()
+		}
 	}
 	for first := true; ; first = false {
 		n, err := resp.Body.Read(*buf)

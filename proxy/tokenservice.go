@@ -87,6 +87,7 @@ func (x *exchange) tokenPost() (ask tokenAsk, err error) {
 	if len(body) > maxForm {
 		return ask, refuse(http.StatusRequestEntityTooLarge, "UNSUPPORTED", "the form is too large")
 	}
+	x.bodyRead = true
 	form, err := parseForm(string(body))
 	if err != nil {
 		return ask, err

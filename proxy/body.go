@@ -1,0 +1,83 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// clientBody is the request body as it arrives: counted, and given up when
+// nothing comes for idle_timeout (H10). A slow body is not.
+//
+// Whoever sends it upstream may still be reading when the answer is out and
+// the request is over: from end on it touches nothing of the request but the
+// body itself, which net/http guards.
+type clientBody struct {
+	x    *exchange // touched by end alone
+	from io.Reader
+	idle time.Duration
+	next time.Time // when the deadline is moved again
+
+	taken  atomic.Int64
+	whole  atomic.Bool // it was read to its end
+	broken atomic.Bool // the client did not send it to its end
+
+	mu sync.Mutex
+	rc *http.ResponseController // nil from end on
+}
+
+func newClientBody(x *exchange) *clientBody {
+	return &clientBody{x: x, from: x.r.Body, idle: x.s.idle(), rc: http.NewResponseController(x.w)}
+}
+
+func (b *clientBody) Read(p []byte) (int, error) {
+	if now := time.Now(); now.After(b.next) {
+		b.deadline(now.Add(b.idle))
+		b.next = now.Add(time.Second)
+	}
+	n, err := b.from.Read(p)
+	if b.over() {
+		return 0, errOver
+	}
+	b.taken.Add(int64(n))
+	switch {
+	case err == io.EOF: // the upstream may take its time now; a deadline would look like a client that left
+		b.deadline(time.Time{})
+		b.whole.Store(true)
+	case err != nil:
+		b.broken.Store(true)
+	}
+	return n, err
+}
+
+func (b *clientBody) deadline(t time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rc != nil {
+		_ = b.rc.SetReadDeadline(t)
+	}
+}
+
+// all reports whether the body was read to its end.
+func (b *clientBody) all() bool { return b.whole.Load() }
+
+var errOver = errors.New("the request is over")
+
+func (b *clientBody) over() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rc == nil
+}
+
+// end is called when the request is over. It tells the records how much has
+// come, and whether the client broke off.
+func (b *clientBody) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rc = nil
+	b.x.in = b.taken.Load()
+	b.x.clientGone = b.x.clientGone || b.broken.Load() // who takes no answer is gone as well
+}
