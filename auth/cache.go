@@ -27,7 +27,7 @@ type Cache struct {
 	wait time.Duration
 
 	proven   shards[proven]
-	good     shards[time.Time] // when a login was last proven: such are not locked out
+	good     shards[time.Time] // when a login was last proven from a source: there it is not locked out
 	rejected shards[time.Time]
 	tokens   shards[*Identity]
 	forged   shards[struct{}] // tokens with a wrong signature
@@ -90,8 +90,11 @@ func (k *Cache) Stats() (hits, misses uint64, proven, rejected, tokens int) {
 //
 // The guard is asked by whoever begins a check, once it is their turn, and its
 // refusal is theirs alone: who waited for the same check asks for itself. It is
-// not asked for a login proven within GoodBefore. A check goes on when the one
-// who began it is gone. Without by (nil) nobody can log in.
+// asked for an answer that is known, too: else who is locked out could go on
+// guessing until a guess is one that somebody else has proven, and faster than
+// before. It is not asked for a login proven from the same source within
+// GoodBefore. A check goes on when the one who began it is gone. Without by
+// (nil) nobody can log in.
 func (k *Cache) Login(ctx context.Context, by Authenticator, c Credential, t CacheTimes, g Guard) (id Identity, hit bool, err error) {
 	if c.Kind == None {
 		return Identity{}, false, ErrNotMine
@@ -99,10 +102,14 @@ func (k *Cache) Login(ctx context.Context, by Authenticator, c Credential, t Cac
 	if by == nil {
 		return Identity{}, false, ErrRejected
 	}
-	l := login{k, k.loginKey(by, c), by, c, t, g}
+	l := login{Cache: k, key: k.loginKey(by, c), by: by, c: c, times: t, guard: g}
+	l.here = k.sourceKey(l.key, g)
 	for {
 		if id, err, known := l.known(); known {
 			k.hits.Add(1)
+			if err == nil {
+				id, err = l.share(id)
+			}
 			return id, true, err
 		}
 		f, leads := k.flights.join(l.key)
@@ -124,8 +131,14 @@ func (k *Cache) Login(ctx context.Context, by Authenticator, c Credential, t Cac
 		if err != nil {
 			return Identity{}, false, err
 		}
-		if leads || !f.refused {
+		switch {
+		case leads:
 			return f.id, false, f.err
+		case f.err == nil:
+			id, err = l.share(f.id)
+			return id, false, err
+		case !f.refused:
+			return Identity{}, false, f.err
 		}
 		// The leader was refused for its own sake. Ask for ours before trying.
 		if err := l.admit(); err != nil {
@@ -138,6 +151,7 @@ func (k *Cache) Login(ctx context.Context, by Authenticator, c Credential, t Cac
 type login struct {
 	*Cache
 	key   cacheKey
+	here  cacheKey // key, from this source
 	by    Authenticator
 	c     Credential
 	times CacheTimes
@@ -169,10 +183,21 @@ func (l *login) admit() error {
 	if l.guard == nil {
 		return nil
 	}
-	if at, ok := l.good.get(l.key); ok && fresh(at, l.now(), GoodBefore) {
+	if at, ok := l.good.get(l.here); ok && fresh(at, l.now(), GoodBefore) {
 		return nil
 	}
 	return l.guard.Admit(l.c)
+}
+
+// share gives out what another request has proven, to who is admitted.
+func (l *login) share(id Identity) (Identity, error) {
+	if err := l.admit(); err != nil {
+		return Identity{}, err
+	}
+	if _, ok := l.good.get(l.here); !ok {
+		l.good.add(l.here, l.now())
+	}
+	return id, nil
 }
 
 // fly finds the answer for everybody who waits for it.
@@ -186,7 +211,10 @@ func (l *login) fly(ctx context.Context, f *flight) {
 		}
 	}()
 	if id, err, known := l.known(); known { // between our look and our lead
-		f.id, f.err = id, err
+		if f.id, f.err = id, err; err == nil {
+			f.id, f.err = l.share(id)
+			f.refused = f.err != nil
+		}
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, MaxLoginTime)
@@ -210,11 +238,11 @@ func (l *login) ask(ctx context.Context) (Identity, error) {
 	case err == nil:
 		l.rejected.remove(l.key)
 		l.proven.add(l.key, proven{id, now})
-		l.good.add(l.key, now)
+		l.good.add(l.here, now)
 		return id, nil
 	case errors.Is(err, ErrRejected), errors.Is(err, ErrNotMine), errors.Is(err, ErrMalformed):
 		l.proven.remove(l.key)
-		l.good.remove(l.key)
+		l.good.remove(l.here)
 		l.rejected.add(l.key, now)
 		if l.guard != nil {
 			l.guard.Failed(l.c)
@@ -259,6 +287,17 @@ func (k *Cache) loginKey(by Authenticator, c Credential) (key cacheKey) {
 	}
 	mac.Sum(key[:0])
 	return key
+}
+
+// sourceKey is a login's key from one source.
+func (k *Cache) sourceKey(key cacheKey, g Guard) cacheKey {
+	if g == nil {
+		return key
+	}
+	source := g.Source()
+	b := make([]byte, 0, 2*sha256.Size+64)
+	b = append(append(append(b, k.key[:]...), key[:]...), source...)
+	return sha256.Sum256(b)
 }
 
 // Bearer verifies a token of ours, or remembers that it did. The identity is

@@ -76,6 +76,7 @@ func (p *provider) Proof(c auth.Credential) []byte {
 type guard struct {
 	admits, fails atomic.Int64
 	shut          atomic.Bool
+	from          string
 }
 
 var errLimit = errors.New("too many failed logins")
@@ -88,6 +89,7 @@ func (g *guard) Admit(auth.Credential) error {
 	return nil
 }
 func (g *guard) Failed(auth.Credential) { g.fails.Add(1) }
+func (g *guard) Source() string         { return g.from }
 
 func times() auth.CacheTimes {
 	return auth.CacheTimes{TTL: time.Minute, NegativeTTL: 5 * time.Second}
@@ -225,6 +227,49 @@ func TestALoginProvenGoodIsNeverLockedOut(t *testing.T) {
 	now.Advance(2*time.Minute - auth.GoodBefore)
 	if err := ask("pw"); !errors.Is(err, auth.ErrRejected) || k.GoodLen() != 0 {
 		t.Errorf("%v, %d good", err, k.GoodLen())
+	}
+}
+
+// Who is locked out learns nothing from what others have proven elsewhere.
+func TestALockedOutGuesserGainsNothingFromOthers(t *testing.T) {
+	now, p := newClock(), newProvider("ann", "pw")
+	k := auth.NewCache(100, now.Now)
+	ask := func(g *guard) error {
+		_, _, err := k.Login(context.Background(), p, auth.NewBasic("ann", "pw"), times(), g)
+		return err
+	}
+	home, attacker := &guard{from: "ip:192.0.2.7"}, &guard{from: "ip:203.0.113.9"}
+	attacker.shut.Store(true)
+	if err := ask(home); err != nil {
+		t.Fatal(err)
+	}
+	if err := ask(attacker); !errors.Is(err, errLimit) {
+		t.Errorf("while the login is remembered: got %v", err)
+	}
+	now.Advance(time.Hour)
+	if err := ask(attacker); !errors.Is(err, errLimit) {
+		t.Errorf("when it was good before: got %v", err)
+	}
+	// Nor from a check that is under way.
+	p.gate = make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := ask(home); err != nil {
+			t.Error(err)
+		}
+	})
+	until(t, "the check has begun", func() bool { return p.calls.Load() == 2 })
+	wg.Go(func() {
+		if err := ask(attacker); !errors.Is(err, errLimit) {
+			t.Errorf("as a follower: got %v", err)
+		}
+	})
+	until(t, "the guesser waits", func() bool { return k.Waiting() == 1 })
+	close(p.gate)
+	wg.Wait()
+	home.shut.Store(true)
+	if err := ask(home); err != nil {
+		t.Errorf("at home: got %v", err)
 	}
 }
 

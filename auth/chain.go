@@ -43,6 +43,9 @@ type Guard interface {
 	Admit(c Credential) error
 	// Failed is told once for each check that proved c wrong.
 	Failed(c Credential)
+	// Source names where c came from, as the limits see it. A login proven good
+	// from there is spared the limits there, and nowhere else.
+	Source() string
 }
 
 // Chain asks several Authenticators, the first one first.

@@ -348,6 +348,9 @@ func (g guard) Admit(c auth.Credential) error {
 	})
 }
 
+// Source is the address, as far as limits tell addresses apart.
+func (g guard) Source() string { return g.s.addrKey(g.addr) }
+
 // Failed counts one wrong password, in each limit for itself: one that is used
 // up must not keep the others from counting.
 func (g guard) Failed(c auth.Credential) {
