@@ -36,7 +36,7 @@ func newClientBody(x *exchange) *clientBody {
 func (b *clientBody) Read(p []byte) (int, error) {
 	if now := time.Now(); now.After(b.next) {
 		b.deadline(now.Add(b.idle))
-		b.next = now.Add(time.Second)
+		b.next = now.Add(min(time.Second, b.idle/4))
 	}
 	n, err := b.from.Read(p)
 	if b.over() {

@@ -102,9 +102,10 @@ func scopeOf(wants []auth.Access) string {
 func sentence(msg, contact, id string) string {
 	var b strings.Builder
 	b.Grow(len(msg) + len(contact) + len(id) + 16)
-	b.WriteString(msg)
+	b.WriteString(strings.TrimSuffix(msg, ".")) // an operator's own text may have one
+	b.WriteByte('.')
 	if contact != "" {
-		b.WriteString(". ")
+		b.WriteByte(' ')
 		b.WriteString(contact)
 	}
 	b.WriteString(" (request ")

@@ -361,3 +361,8 @@ func TestLimitMessageTellsTheWholeWait(t *testing.T) {
 		t.Errorf("%q", msg)
 	}
 }
+
+// spendOne is one event of l.
+func spendOne(l *Limit, client string) ratelimit.Spend {
+	return ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: client}, Rate: l.Rate, N: 1}
+}

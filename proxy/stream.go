@@ -90,7 +90,7 @@ func (d *deadline) move() {
 		return
 	}
 	_ = d.rc.SetWriteDeadline(now.Add(d.idle))
-	d.next = now.Add(time.Second)
+	d.next = now.Add(min(time.Second, d.idle/4))
 }
 
 // clear ends it: the connection's next answer may be minutes away.
