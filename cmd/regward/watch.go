@@ -67,7 +67,7 @@ func (w *watcher) set(names []string, hashes fileHashes) {
 	}
 	wanted := map[string]bool{}
 	for _, name := range names {
-		wanted[filepath.Dir(name)] = true
+		wanted[filepath.Dir(absolute(name))] = true
 	}
 	for folder := range w.folders {
 		if !wanted[folder] {
@@ -119,11 +119,20 @@ func (w *watcher) concerns(e fsnotify.Event) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for name := range w.hashes {
-		if filepath.Clean(name) == filepath.Clean(e.Name) {
+		if absolute(name) == absolute(e.Name) {
 			return true
 		}
 	}
 	return false
+}
+
+// absolute spells a file or folder in one way: a folder watched as "." and by
+// its whole name is one to the kernel, which then tells of it by either.
+func absolute(name string) string {
+	if abs, err := filepath.Abs(name); err == nil {
+		return abs
+	}
+	return filepath.Clean(name)
 }
 
 func (w *watcher) close() {
