@@ -23,12 +23,8 @@ import (
 	"github.com/regward/regward/ratelimit"
 )
 
-// Bounds of the process.
-const (
-	limitKeys   = 200_000   // buckets of rate limits held at once
-	memoryLimit = 512 << 20 // soft: above it the collector works harder
-	gcPercent   = 300       // of the live heap; it is small, and speed is worth more
-)
+// limitKeys are the buckets of rate limits held at once.
+const limitKeys = 200_000
 
 func (a *app) serveCommand() *cobra.Command {
 	return &cobra.Command{
@@ -40,7 +36,7 @@ func (a *app) serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a.tuneRuntime()
+			a.tuneRuntime(ctx)
 			signals := make(chan os.Signal, 8)
 			signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 			defer signal.Stop(signals)
@@ -54,11 +50,10 @@ func (a *app) serveCommand() *cobra.Command {
 	}
 }
 
-// tuneRuntime sets the collector up for a small heap with much garbage, unless
-// the environment says otherwise.
-func (a *app) tuneRuntime() {
+// tuneRuntime sets the collector up, unless the environment says otherwise.
+func (a *app) tuneRuntime(ctx context.Context) {
 	if a.getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		go tendMemory(ctx)
 	}
 	if a.getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
