@@ -400,8 +400,10 @@ func from(addr string) option { return header("X-Forwarded-For", addr) }
 
 func body(b []byte) option {
 	return func(r *http.Request) {
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(len(b))
-		r.GetBody = nil
+		r.Body, r.ContentLength = http.NoBody, int64(len(b))
+		if len(b) > 0 {
+			r.Body = io.NopCloser(bytes.NewReader(b))
+		}
 	}
 }
 

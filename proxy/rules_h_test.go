@@ -451,3 +451,23 @@ func TestBodiesArriveByteForByte(t *testing.T) {
 		}
 	}
 }
+
+func TestH03_EmptyBodiesGoWithALength(t *testing.T) {
+	g := newGate(t, usual)
+	ann := g.as("ann", pushes("coolteam/app"))
+	g.both(func(c *http.Client, version string) {
+		for name, send := range map[string]option{"none": func(*http.Request) {}, "empty": body(nil), "empty chunks": chunked(nil)} {
+			at := g.with(c, "POST", "/v2/coolteam/app/blobs/uploads/", ann, send).want(t, 202).Header.Get("Location")
+			g.with(c, "PUT", at+"?digest="+layerDigest, ann, func(r *http.Request) {
+				if name != "empty chunks" { // a PUT in chunks may well have a body: nobody knows before its end
+					send(r)
+				}
+			}).want(t, 201)
+			for _, got := range g.up.seen() {
+				if got.Header.Get("Content-Length") != "0" && got.Length != 0 || got.Chunked || got.Size != 0 {
+					t.Errorf("%s, %s: %s went with length %d, chunked %v", version, name, got.Method, got.Length, got.Chunked)
+				}
+			}
+		}
+	})
+}
