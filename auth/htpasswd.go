@@ -134,6 +134,11 @@ func (h *Htpasswd) parseLine(text string, o HtpasswdOptions) (string, htpasswdLi
 		return "", htpasswdLine{}, &SyntaxError{Msg: "is not NAME:HASH", Fix: "`htpasswd -nB NAME` writes such a line"}
 	case name == "" || len(name) > MaxUser || hasControl(name) || !utf8.ValidString(name) || name == "<token>":
 		return "", htpasswdLine{}, &SyntaxError{Msg: fmt.Sprintf("no user can be named %s", shorten(name))}
+	case strings.EqualFold(name, "anonymous"):
+		return "", htpasswdLine{}, &SyntaxError{
+			Msg: fmt.Sprintf("user %q has the name that rules and logs use for nobody in particular", name),
+			Fix: "choose another name",
+		}
 	}
 	sum, err := parseHash(rest, o.AllowWeak)
 	if err != nil {

@@ -130,7 +130,7 @@ func TestHtpasswdReportsAllBadLines(t *testing.T) {
 		"z:$argon2id$v=19$m=64,t=0,p=1$c2FsdHNhbHQ$AAAAAAAAAAAAAAAAAAAAAA",
 		"s:$argon2id$v=19$m=64,t=1,p=1$c2Fs$AAAAAAAAAAAAAAAAAAAAAA",
 		"h:$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$AAAA",
-		"w:{SHA}short", "w2:$apr1$toolongsalt$abc", "w3:{SSHA}AAAA",
+		"w:{SHA}short", "w2:$apr1$toolongsalt$abc", "w3:{SSHA}AAAA", "Anonymous:" + hash,
 		"twin:" + hash, "Twin:" + hash, "twin:" + hash, strings.Repeat("u", auth.MaxUser+1) + ":" + hash,
 	}
 	_, err := auth.ParseHtpasswd("users", []byte(strings.Join(bad, "\n")), auth.HtpasswdOptions{AllowWeak: true})

@@ -20,12 +20,13 @@ import (
 // Options are the parts of a Handler that belong to the process and outlive
 // every reload.
 type Options struct {
-	Limiter ratelimit.Limiter
-	Cache   *auth.Cache
-	Log     *zap.Logger // the process's own log
-	Access  *zap.Logger // one line per request; nil is off
-	Audit   *Audit      // nil is off
-	Now     func() time.Time
+	Limiter  ratelimit.Limiter
+	Failures ratelimit.Limiter // of failed logins: who fills the other one shall not share theirs; nil: Limiter
+	Cache    *auth.Cache
+	Log      *zap.Logger // the process's own log
+	Access   *zap.Logger // one line per request; nil is off
+	Audit    *Audit      // nil is off
+	Now      func() time.Time
 }
 
 // Handler is the gate.
@@ -45,6 +46,9 @@ type Handler struct {
 func New(o Options) *Handler {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Failures == nil {
+		o.Failures = o.Limiter
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
@@ -68,8 +72,8 @@ func (h *Handler) Prepare(settings Settings) (*Snapshot, error) {
 	for i := range s.limits {
 		s.countsPulls = s.countsPulls || s.limits[i].Count == Pulls
 	}
-	s.sealer = newSealer(settings.Tokens.Derive("upload id"))
-	s.catalogSealer = newSealer(settings.Tokens.Derive("catalog cursor"))
+	s.sealer = newSealer(settings.Tokens.Derive("upload id"), settings.Upstream.URL.String())
+	s.catalogSealer = newSealer(settings.Tokens.Derive("catalog cursor"), settings.Upstream.URL.String())
 	if old := h.snapshot.Load(); old != nil && reflect.DeepEqual(old.Settings.Upstream, settings.Upstream) && reflect.DeepEqual(old.names, s.names) {
 		s.upstream = old.upstream
 		return s, nil
@@ -263,11 +267,14 @@ func (x *exchange) gate() error {
 
 // arrive finds out which hostname was dialled, and from where (P11, H14).
 func (x *exchange) arrive() error {
-	peer, err := netip.ParseAddrPort(x.r.RemoteAddr)
-	if err == nil {
-		x.peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
-	} // else a unix socket: the zero address is nobody's
-	x.addr = clientAddr(x.r.RemoteAddr, x.r.Header["X-Forwarded-For"], x.s.Proxies)
+	remote := x.r.RemoteAddr
+	peer, err := netip.ParseAddrPort(remote)
+	if err != nil { // a unix socket: who can open it is on this machine
+		remote = "127.0.0.1:0"
+		peer = netip.MustParseAddrPort(remote)
+	}
+	x.peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
+	x.addr = clientAddr(remote, x.r.Header["X-Forwarded-For"], x.s.Proxies)
 	if x.s.OnlyProxy && !inside(x.s.Proxies, x.peer.Addr()) && !x.peer.Addr().IsLoopback() {
 		return refuse(http.StatusForbidden, "DENIED", "this port is for the proxy in front only").because(reasonNotAllowed)
 	}

@@ -335,7 +335,7 @@ type guard struct {
 func (g guard) Admit(c auth.Credential) error {
 	return g.each(c, func(l *Limit, s ratelimit.Spend) error {
 		s.N = 0
-		res, err := g.h.Limiter.Take(context.Background(), s)
+		res, err := g.h.Failures.Take(context.Background(), s)
 		if err != nil || res.OK {
 			return err
 		}
@@ -356,7 +356,7 @@ func (g guard) Source() string { return g.s.addrKey(g.addr) }
 func (g guard) Failed(c auth.Credential) {
 	_ = g.each(c, func(_ *Limit, s ratelimit.Spend) error {
 		s.N = 1
-		_, _ = g.h.Limiter.Take(context.Background(), s)
+		_, _ = g.h.Failures.Take(context.Background(), s)
 		return nil
 	})
 }

@@ -14,7 +14,7 @@ import (
 
 // sealLabel is authenticated with every id, so that nothing else sealed under
 // a key of ours opens as an upload.
-var sealLabel = []byte("upload id 1")
+const sealLabel = "upload id 1 "
 
 // upload is what an upload id says (R05): a session is bound to one
 // repository and one principal, and knows where the upstream wants to go on.
@@ -29,11 +29,13 @@ type upload struct {
 // opens them, so an upload may go on anywhere.
 type sealer struct {
 	aeads []cipher.AEAD // the first seals, all open
+	label []byte
 }
 
-// newSealer takes keys as auth.Tokens.Derive gives them, one at least.
-func newSealer(keys [][32]byte) *sealer {
-	s := new(sealer)
+// newSealer takes keys as auth.Tokens.Derive gives them, one at least, and the
+// upstream the ids are for: at another one they are not known.
+func newSealer(keys [][32]byte, upstream string) *sealer {
+	s := &sealer{label: []byte(sealLabel + upstream)}
 	for _, key := range keys {
 		block, err := aes.NewCipher(key[:])
 		if err != nil {
@@ -60,7 +62,7 @@ func (s *sealer) seal(up upload) (string, error) {
 	aead := s.aeads[0]
 	box := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain)+aead.Overhead())
 	_, _ = rand.Read(box) // it never fails
-	box = aead.Seal(box, box, plain, sealLabel)
+	box = aead.Seal(box, box, plain, s.label)
 	if base64.RawURLEncoding.EncodedLen(len(box)) > maxUploadID {
 		return "", broken(errors.New("upload location is too long to be kept"))
 	}
@@ -83,7 +85,7 @@ func (s *sealer) open(id, repository, principal string) (upload, error) {
 		if len(box) < aead.NonceSize() {
 			break
 		}
-		plain, err := aead.Open(nil, box[:aead.NonceSize()], box[aead.NonceSize():], sealLabel)
+		plain, err := aead.Open(nil, box[:aead.NonceSize()], box[aead.NonceSize():], s.label)
 		if err != nil {
 			continue
 		}

@@ -16,7 +16,7 @@ func testSealer(keys ...byte) *sealer {
 	for i, k := range keys {
 		all[i][0] = k
 	}
-	return newSealer(all)
+	return newSealer(all, "http://registry:5000")
 }
 
 func TestR05_UploadIDKeepsTheExactLocation(t *testing.T) {

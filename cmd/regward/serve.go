@@ -23,8 +23,13 @@ import (
 	"github.com/regward/regward/ratelimit"
 )
 
-// limitKeys are the buckets of rate limits held at once.
-const limitKeys = 200_000
+// How many buckets are held at once: together less than 64 MiB, however many
+// clients come (G16). Those of failed logins are apart, so that whoever fills
+// the others does not make people share theirs.
+const (
+	limitKeys   = 100_000
+	failureKeys = 50_000
+)
 
 func (a *app) serveCommand() *cobra.Command {
 	return &cobra.Command{
@@ -136,12 +141,13 @@ func (s *server) start() error {
 	s.first = cfg
 	s.cache = auth.NewCache(cfg.Cache.Size, s.now)
 	s.handler = proxy.New(proxy.Options{
-		Limiter: ratelimit.NewMemory(limitKeys, s.now),
-		Cache:   s.cache,
-		Log:     s.log,
-		Access:  s.logs.access,
-		Audit:   &proxy.Audit{Log: s.logs.audit}, // the log itself chooses by log.audit_events
-		Now:     s.now,
+		Limiter:  ratelimit.NewMemory(limitKeys, s.now),
+		Failures: ratelimit.NewMemory(failureKeys, s.now),
+		Cache:    s.cache,
+		Log:      s.log,
+		Access:   s.logs.access,
+		Audit:    &proxy.Audit{Log: s.logs.audit}, // the log itself chooses by log.audit_events
+		Now:      s.now,
 	})
 	if err := s.metrics.register(); err != nil {
 		return err
@@ -245,13 +251,13 @@ func (s *server) newHTTPServer(h http.Handler) *http.Server {
 		DisableGeneralOptionsHandler: true, // OPTIONS * is the handler's to refuse
 		ReadHeaderTimeout:            10 * time.Second,
 		IdleTimeout:                  60 * time.Second,
-		MaxHeaderBytes:               64 << 10,
+		MaxHeaderBytes:               32 << 10,
 		Protocols:                    &protocols,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          100,
 			MaxReceiveBufferPerStream:     1 << 20,
 			MaxReceiveBufferPerConnection: 1 << 20,
-			MaxReadFrameSize:              1 << 20,
+			MaxReadFrameSize:              64 << 10,
 		},
 		// What a stranger can cause at will is no news for the operator.
 		ErrorLog: s.stdLog(),
