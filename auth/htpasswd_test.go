@@ -153,8 +153,8 @@ func TestHtpasswdReportsAllBadLines(t *testing.T) {
 			t.Errorf("line %d (%.20s): got %q", i+1, bad[i], at[i+1])
 		}
 	}
-	if want := `user "twin" is in line 23 already`; at[24] != want {
-		t.Errorf("got %q, want %q", at[24], want)
+	if want := `user "twin" is in line 24 already`; at[25] != want {
+		t.Errorf("got %q, want %q", at[25], want)
 	}
 	_, err = auth.ParseHtpasswd("users", []byte(strings.Repeat("x\n", 1000)), auth.HtpasswdOptions{})
 	if !errors.As(err, &lines) || len(lines) != auth.MaxLineErrors {
