@@ -94,7 +94,7 @@ func (l *logs) open(cfg configs.Log) (*logSet, error) {
 		}
 	}
 	if len(cfg.AuditEvents) > 0 {
-		set.cores[2] = eventCore{set.cores[2], cfg.AuditEvents}
+		set.cores[2] = eventCore{set.cores[2], auditEvents(cfg.AuditEvents)}
 	}
 	return set, nil
 }
@@ -282,6 +282,28 @@ func (s *swapCore) Sync() error                                    { return s.no
 // core that took it.
 func (s *swapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	return s.now().Check(e, ce)
+}
+
+// auditEvents are the events that the words of log.audit_events choose.
+func auditEvents(chosen []string) (events []string) {
+	for _, word := range chosen {
+		switch word {
+		case "logins":
+			events = append(events, "login", "login_failed")
+		case "denials":
+			events = append(events, "denied", "throttled")
+		case "pulls":
+			events = append(events, "pull")
+		case "pushes":
+			events = append(events, "push")
+		case "deletes":
+			events = append(events, "delete")
+		case "reloads":
+			events = append(events, "reload")
+		case "revocations": // none yet
+		}
+	}
+	return events
 }
 
 // eventCore lets only the events pass that log.audit_events chose.
