@@ -456,6 +456,9 @@ func (x *exchange) refuseEarly(status int, body []byte) {
 	rc := http.NewResponseController(x.w)
 	_ = rc.EnableFullDuplex() // HTTP/1: do not read the body before answering
 	x.respond(status, body)
+	if x.r.ProtoMajor > 1 { // the stream ends with the answer and what still comes is dropped; clients wait for that end
+		return
+	}
 	_ = rc.Flush()
 	_ = rc.SetReadDeadline(time.Now().Add(drainTime))
 	drain(x.r.Body)

@@ -347,8 +347,14 @@ func TestS12_RefusalComesBeforeTheBody(t *testing.T) {
 	}
 	g.up.none(t)
 	g.both(func(c *http.Client, version string) {
-		a := g.with(c, "PUT", "/v2/coolteam/app/manifests/1", bob, body(make([]byte, 3<<20)))
-		a.refused(t, 401, "DENIED")
+		for _, size := range []int{1000, 3 << 20, 20 << 20} {
+			began := time.Now()
+			a := g.with(c, "PUT", "/v2/coolteam/app/manifests/1", bob, body(make([]byte, size)))
+			a.refused(t, 401, "DENIED")
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("%s: a refusal of %d bytes took %v", version, size, took)
+			}
+		}
 	})
 	g.up.none(t)
 }
