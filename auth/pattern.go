@@ -98,7 +98,7 @@ func checkPart(part string) (why, fix string) {
 	case strings.Contains(part, "**"):
 		return fmt.Sprintf("has %q: ** stands for whole parts", part), fmt.Sprintf(`write %q for this part, or "**" on its own`, strings.ReplaceAll(part, "**", "*"))
 	case part != strings.ToLower(part):
-		return "has upper case letters and can match nothing", fmt.Sprintf("write %q", strings.ToLower(part))
+		return "has upper case letters and can match nothing", fmt.Sprintf("write %q for this part", strings.ToLower(part))
 	case strings.ContainsAny(part, "?[]^$()+\\|"):
 		return fmt.Sprintf("has %q, which no repository name holds", part), "only * and ** are wild here; this is no regular expression"
 	case !strings.Contains(part, "*"):

@@ -99,7 +99,7 @@ func TestPatternErrors(t *testing.T) {
 		{"team/", `pattern "team/" ends in a slash and can match nothing`, `write "team/*" for one level, "team/**" for all below`},
 		{"/team", `pattern "/team" starts with a slash and can match nothing`, `write "team"`},
 		{"a//b", `pattern "a//b" has an empty part and can match nothing`, ""},
-		{"Team/**", `pattern "Team/**" has upper case letters and can match nothing`, `write "team"`},
+		{"Team/**", `pattern "Team/**" has upper case letters and can match nothing`, `write "team" for this part`},
 		{"team**", `pattern "team**" has "team**": ** stands for whole parts`, `write "team*" for this part, or "**" on its own`},
 		{"a/**/**", `pattern "a/**/**" has ** twice in a row`, `write "**" once`},
 		{"{owner}/**", `pattern "{owner}/**" has "{owner}"`, "only {user} and {group} are put in; list several patterns for several names"},

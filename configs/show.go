@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"encoding"
 	"fmt"
 	"net/url"
@@ -79,11 +80,29 @@ func (c *Config) showOne(path string, v reflect.Value, out *[]Field) {
 				*out = append(*out, Field{at, fmt.Sprintf("%s: %s %s per %s", l.Name, l.Count, rate(l), l.Per), "default"})
 				continue
 			}
+			if l, ok := v.Index(i).Interface().(Limit); ok {
+				c.show(at, reflect.ValueOf(effective(l)), out)
+				continue
+			}
 			c.show(at, v.Index(i), out)
 		}
 	case v.Kind() == reflect.Struct:
 		c.show(path, v, out)
 	}
+}
+
+// effective is l with what it leaves out.
+func effective(l Limit) Limit {
+	if l.Burst == 0 {
+		l.Burst = cmp.Or(l.Rate.Burst, l.Rate.Events)
+	}
+	if everyone, err := auth.ParseSubject("everyone"); err == nil && len(l.Subjects) == 0 {
+		l.Subjects = []auth.Subject{everyone}
+	}
+	if all, err := auth.ParsePattern("**"); err == nil && len(l.Repositories) == 0 {
+		l.Repositories = []auth.Pattern{all}
+	}
+	return l
 }
 
 // isPlain reports whether v is shown on one line.
@@ -155,6 +174,21 @@ func (c *Config) originOf(path string) string {
 		return o.from
 	}
 	return fmt.Sprintf("%s:%d", c.Name, o.line)
+}
+
+// Place is the line and column of the value at path or of what it stands in, 0
+// where neither is written in the file.
+func (c *Config) Place(path string) (line, col int) {
+	for {
+		if o, ok := c.origins.values[path]; ok {
+			return o.line, o.col
+		}
+		i := strings.LastIndexAny(path, ".[")
+		if i < 0 {
+			return 0, 0
+		}
+		path = path[:i]
+	}
 }
 
 // written is a file's name as the file has it, so that the same file in two
