@@ -34,16 +34,18 @@ func (s *server) addProbes(mux *http.ServeMux) {
 // readyz is 503 only before there is a configuration and a certificate and
 // while draining. An upstream that is down is named, with 200: taking every
 // instance out of service would turn a part of an outage into all of it.
-func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
+func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 	switch snapshot := s.current(); {
 	case s.draining.Load():
 		plain(w, http.StatusServiceUnavailable, "draining")
 	case snapshot == nil:
 		plain(w, http.StatusServiceUnavailable, "no configuration yet")
-	case snapshot.UpstreamState() != "":
-		plain(w, http.StatusOK, "ready\nupstream: "+snapshot.UpstreamState())
 	default:
-		plain(w, http.StatusOK, "ready")
+		text := "ready"
+		if wrong := s.upstream(r.Context()); wrong != "" {
+			text += "\nupstream " + snapshot.Settings.Upstream.Name + ": " + wrong
+		}
+		plain(w, http.StatusOK, text)
 	}
 }
 
@@ -159,11 +161,11 @@ type status struct {
 	Certificates map[string]time.Time `json:"certificates,omitempty"`
 }
 
-func (s *server) status(w http.ResponseWriter, _ *http.Request) {
+func (s *server) status(w http.ResponseWriter, r *http.Request) {
 	now := s.live.Load()
 	writeJSON(w, http.StatusOK, status{
 		Version: readBuild().Version, Config: now.cfg.Version, ConfigFile: s.src.name(), Loaded: now.at,
-		Draining: s.draining.Load(), Upstream: s.current().UpstreamState(), Certificates: s.certs.expiry(),
+		Draining: s.draining.Load(), Upstream: s.upstream(r.Context()), Certificates: s.certs.expiry(),
 	})
 }
 

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -120,6 +122,16 @@ func TestOnlineAsksWhatTheOperatorCannotKnow(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 	}
+	tokens := func(w http.ResponseWriter, r *http.Request) {
+		_, password, _ := r.BasicAuth()
+		switch {
+		case r.URL.Path == "/token" && password == "right":
+			io.WriteString(w, `{"token":"good"}`)
+		case r.Header.Get("Authorization") != "Bearer good":
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="harbor"`, r.Host))
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}
 	open := func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Server", "Nexus/3.96") }
 	for _, tt := range []struct {
 		why      string
@@ -128,7 +140,10 @@ func TestOnlineAsksWhatTheOperatorCannotKnow(t *testing.T) {
 		want     string // "" is nothing to say
 	}{
 		{"closed, account taken", closed, "right", ""},
-		{"closed, account not taken", closed, "wrong", `turns down the account "regward"`},
+		{"closed, account not taken", closed, "wrong", `/v2/ refuses the login "regward"; check upstream.username and upstream.password`},
+		{"tokens, account taken", tokens, "right", ""},
+		{"tokens, account not taken", tokens, "wrong", `the token service refuses the login "regward"`},
+		{"no registry", http.NotFound, "right", "does not answer like a registry: /v2/ answers 404"},
 		{"open Nexus", open, "right", `serves /v2/ without a login: anybody who reaches it passes regward by. In Nexus turn off "Allow anonymous docker pull" and Anonymous Access, and let only this host reach port `},
 	} {
 		up := httptest.NewServer(tt.upstream)
@@ -137,8 +152,13 @@ func TestOnlineAsksWhatTheOperatorCannotKnow(t *testing.T) {
 			t.Fatal(err)
 		}
 		var said []string
-		checkOnline(t.Context(), proxy.UpstreamSettings{URL: at, Username: "regward", Password: tt.password},
-			func(_ configs.Severity, _, msg string) { said = append(said, msg) })
+		settings := proxy.UpstreamSettings{URL: at, Username: "regward", Password: tt.password}
+		u, err := proxy.NewUpstream(settings, proxy.UpstreamOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkOnline(t.Context(), u, settings, func(_ configs.Severity, _, msg string) { said = append(said, msg) })
+		u.Close()
 		up.Close()
 		if got := strings.Join(said, "\n"); tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
 			t.Errorf("%s: said %q, want %q", tt.why, got, tt.want)

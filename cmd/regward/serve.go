@@ -103,6 +103,8 @@ type server struct {
 	listeners listeners
 	watcher   *watcher
 
+	upstreamState upstreamState
+
 	reloading sync.Mutex // one reload after the other
 	live      atomic.Pointer[live]
 	draining  atomic.Bool

@@ -2,13 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"strings"
 	"time"
 
@@ -59,7 +55,8 @@ func check(ctx context.Context, src configSource, static, online bool) (configs.
 	}
 	problems = cfg.Warnings
 	say := func(s configs.Severity, path, msg string) {
-		problems = append(problems, configs.Problem{Severity: s, File: src.name(), Path: path, Msg: msg})
+		line, col := cfg.Place(path)
+		problems = append(problems, configs.Problem{Severity: s, File: src.name(), Line: line, Col: col, Path: path, Msg: msg})
 	}
 	if static {
 		return problems, nil
@@ -69,94 +66,52 @@ func check(ctx context.Context, src configSource, static, online bool) (configs.
 		say(configs.Error, "", err.Error())
 		return problems, nil
 	}
-	if up, err := proxy.NewUpstream(settings.Upstream, proxy.UpstreamOptions{}); err != nil {
+	up, err := proxy.NewUpstream(settings.Upstream, proxy.UpstreamOptions{})
+	if err != nil {
 		say(configs.Error, "upstream", err.Error())
 	} else {
-		up.Close()
+		defer up.Close()
 	}
 	if cfg.TLS.Mode == configs.TLSFiles {
 		if pair, err := regtls.Files(cfg.TLS.CertFile, cfg.TLS.KeyFile); err != nil {
-			say(configs.Error, "tls", err.Error())
+			say(configs.Error, "tls.cert_file", err.Error())
 		} else {
 			for _, text := range pair.Problems(bareHosts(cfg.Hostname), time.Now()) {
-				say(configs.Warning, "tls", text)
+				say(configs.Warning, "tls.cert_file", text)
 			}
 		}
 	}
-	if online {
-		checkOnline(ctx, settings.Upstream, say)
+	if online && up != nil {
+		checkOnline(ctx, up, settings.Upstream, say)
 	}
 	return problems, nil
 }
 
 // checkOnline asks the upstream what the operator cannot know: whether it lets
 // everybody in (M3), and whether it takes the account.
-func checkOnline(ctx context.Context, u proxy.UpstreamSettings, say func(configs.Severity, string, string)) {
-	res, err := ping(ctx, u, false)
-	if err != nil {
-		say(configs.Error, "upstream", fmt.Sprintf("upstream %s cannot be reached: %v", u.URL, err))
-		return
-	}
-	if res.StatusCode == http.StatusOK {
+func checkOnline(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettings, say func(configs.Severity, string, string)) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	probe, err := up.Probe(ctx)
+	switch {
+	case err != nil && probe.Open:
+		say(configs.Error, "upstream", fmt.Sprintf("upstream %s lets everybody in, and does not answer with the account: %v", u.URL, err))
+	case err != nil:
+		say(configs.Error, "upstream", fmt.Sprintf("upstream %s cannot be reached or does not answer like a registry: %v", u.URL, err))
+	case probe.Open:
 		msg := fmt.Sprintf("upstream %s serves /v2/ without a login: anybody who reaches it passes regward by.", u.URL)
-		if strings.Contains(res.Header.Get("Server"), "Nexus") || strings.Contains(u.URL.Path, "/repository/") {
+		if strings.Contains(probe.Server, "Nexus") || strings.Contains(u.URL.Path, "/repository/") {
 			msg += fmt.Sprintf(" In Nexus turn off \"Allow anonymous docker pull\" and Anonymous Access, and let only this host reach port %s.", portOf(u))
 		} else {
 			msg += " Let only this host reach it."
 		}
 		say(configs.Warning, "upstream", msg)
-		return
+	case u.Username == "":
+		say(configs.Warning, "upstream", fmt.Sprintf("upstream %s asks for a login, and none is configured: set upstream.username and upstream.password, unless what it gives to anybody is enough", u.URL))
 	}
-	if res.StatusCode != http.StatusUnauthorized {
-		say(configs.Warning, "upstream", fmt.Sprintf("upstream %s answers /v2/ with %s", u.URL, res.Status))
-		return
+	if probe.Login != "" {
+		say(configs.Error, "upstream.username", fmt.Sprintf("upstream %s: %s; check upstream.username and upstream.password", u.URL, probe.Login))
 	}
-	if u.Username == "" {
-		say(configs.Warning, "upstream", fmt.Sprintf("upstream %s asks for a login, and none is configured: set upstream.username and upstream.password", u.URL))
-		return
-	}
-	if challenge := res.Header.Get("WWW-Authenticate"); !strings.HasPrefix(strings.ToLower(challenge), "basic") {
-		return // a token service: what it takes shows with the first token
-	}
-	if res, err = ping(ctx, u, true); err == nil && res.StatusCode != http.StatusOK {
-		say(configs.Error, "upstream.username", fmt.Sprintf("upstream %s turns down the account %q: %s", u.URL, u.Username, res.Status))
-	}
-}
-
-func ping(ctx context.Context, u proxy.UpstreamSettings, login bool) (*http.Response, error) {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	roots, err := x509.SystemCertPool()
-	if u.CA != nil {
-		roots = x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(u.CA) {
-			return nil, errors.New("no certificate in ca_file")
-		}
-	} else if err != nil {
-		return nil, err
-	}
-	conf := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
-	if len(u.ClientCert) > 0 {
-		pair, err := tls.X509KeyPair(u.ClientCert, u.ClientKey)
-		if err != nil {
-			return nil, err
-		}
-		conf.Certificates = []tls.Certificate{pair}
-	}
-	transport := &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(u.URL.String(), "/")+"/v2/", nil)
-	if err != nil {
-		return nil, err
-	}
-	if login {
-		req.SetBasicAuth(u.Username, u.Password)
-	}
-	res, err := transport.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	_, _ = io.CopyN(io.Discard, res.Body, 64<<10)
-	return res, res.Body.Close()
 }
 
 func portOf(u proxy.UpstreamSettings) string {
