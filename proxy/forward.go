@@ -30,6 +30,7 @@ func (x *exchange) forward() error {
 	if x.body != nil {
 		defer x.body.end()
 	}
+	x.wait(out)
 	asked := time.Now()
 	resp, err := x.s.upstream.do(x.r.Context(), out)
 	x.upstreamTime = time.Since(asked)

@@ -31,14 +31,14 @@ func (f *freePulls) until(x *exchange, digest string) time.Time {
 	if !x.s.countsPulls || !isDigest(digest) {
 		return time.Time{}
 	}
-	t, _ := f.known.Get(freeKey{x.s.clientOf(&x.who), x.req.Repository, digest})
+	t, _ := f.known.Get(freeKey{x.buckets.client(), x.req.Repository, digest})
 	return t
 }
 
 // add makes digests free until t. A time already known is not put off: a pull
 // cannot be stretched by repeating it.
 func (f *freePulls) add(x *exchange, t time.Time, digests ...string) {
-	client, repository := x.s.clientOf(&x.who), strings.Clone(x.req.Repository) // not all of the request's line with it
+	client, repository := x.buckets.client(), strings.Clone(x.req.Repository) // not all of the request's line with it
 	for _, d := range digests {
 		if isDigest(d) {
 			f.known.Add(freeKey{client, repository, strings.Clone(d)}, t)

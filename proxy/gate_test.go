@@ -200,6 +200,9 @@ func (g *gate) base(text string) Settings {
 	if err != nil {
 		g.Fatal(err)
 	}
+	if !strings.Contains(text, " failed_logins ") { // what a configuration without them has
+		text += "\nlimit failed_logins failed_logins 10/15m per=ip+user\nlimit failed_logins_ip failed_logins 100/15m per=ip"
+	}
 	rules, limits := parseText(g, text)
 	policy, err := auth.NewPolicy(rules)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -68,8 +69,9 @@ func (h *Handler) Prepare(settings Settings) (*Snapshot, error) {
 		}
 		s.names = append(s.names, at.name)
 	}
-	s.limits = withBuiltIn(settings.Limits)
+	s.limits = slices.Clone(settings.Limits)
 	for i := range s.limits {
+		s.limits[i].allowed = h.metrics.limits.WithLabelValues(s.limits[i].Name, "allowed")
 		s.countsPulls = s.countsPulls || s.limits[i].Count == Pulls
 	}
 	s.sealer = newSealer(settings.Tokens.Derive("upload id"), settings.Upstream.URL.String())
@@ -107,7 +109,7 @@ type Snapshot struct {
 	Settings
 	sites         map[string]*site
 	names         []string
-	limits        []Limit // with the built-in ones
+	limits        []Limit // with their counters
 	countsPulls   bool
 	sealer        *sealer
 	catalogSealer *sealer
@@ -176,8 +178,9 @@ type exchange struct {
 
 	req        Request
 	who        auth.Caller
-	credential string // what came with the request, for records
-	expired    bool   // the token has run out, and only a lease may forgive it
+	buckets    buckets // of who
+	credential string  // what came with the request, for records
+	expired    bool    // the token has run out, and only a lease may forgive it
 	upload     *upload
 	body       *clientBody // what goes on of the client's body; nil: nothing
 	bodyRead   bool        // it was read here, to its end
@@ -198,6 +201,7 @@ type exchange struct {
 	event         string // what the audit log tells on success
 	aborted       bool   // the answer broke off
 	clientGone    bool
+	patient       bool // the answer has no deadline yet
 }
 
 // ServeHTTP answers one request: it is the only writer of refusals, records
@@ -395,17 +399,40 @@ func (x *exchange) respond(status int, body []byte) {
 //
 // A client of HTTP/1 whose body was not read to its end loses its connection:
 // what still comes must not be taken for a request, and the answer not wait
-// for it. One of HTTP/2 that opens no window has idle_timeout, however little
-// there is to send; of HTTP/1 the listener sees to that.
+// for it.
 func (x *exchange) begin(status int) {
 	if x.r.ProtoMajor == 1 {
 		if x.unread() {
 			x.w.Header()["Connection"] = []string{"close"}
 		}
-	} else if x.s != nil {
+	} else if x.s != nil && (x.patient || x.body != nil || x.writeTimeout() == 0) {
 		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(x.s.idle()))
 	}
 	x.w.WriteHeader(status)
+}
+
+// writeTimeout is how long the server gives an answer from its request on. In
+// HTTP/2 that is what ends a stream whose client opens no window; a deadline of
+// our own for each would cost more than the rest of a small request. In HTTP/1
+// the listener sees to it.
+func (x *exchange) writeTimeout() time.Duration {
+	server, _ := x.r.Context().Value(http.ServerContextKey).(*http.Server)
+	if server == nil {
+		return 0
+	}
+	return server.WriteTimeout
+}
+
+// wait takes the deadline of the answer away where the upstream may take
+// longer than that.
+func (x *exchange) wait(out *outgoing) {
+	if x.r.ProtoMajor == 1 {
+		return
+	}
+	if most := x.writeTimeout(); most > 0 && (out.Final || x.body != nil || x.s.Settings.Upstream.HeaderTimeout+x.s.idle() > most) {
+		x.patient = true
+		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Time{})
+	}
 }
 
 // unread reports whether some of the client's body was not read, as far as is known.

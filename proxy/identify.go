@@ -99,6 +99,7 @@ func (x *exchange) badToken(err error) error {
 // the address of now.
 func (x *exchange) call(id auth.Identity) {
 	x.who = auth.Caller{Identity: id, Addr: x.addr}
+	x.buckets = buckets{s: x.s, c: &x.who}
 	x.loginVia = id.Via
 	fixed := x.s.Groups[id.Name]
 	if id.Anonymous() || len(fixed) == 0 {

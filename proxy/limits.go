@@ -15,18 +15,6 @@ import (
 	"github.com/regward/regward/ratelimit"
 )
 
-// withBuiltIn adds the limits on failed logins that hold unless the
-// configuration has some of its own.
-func withBuiltIn(limits []Limit) []Limit {
-	if slices.ContainsFunc(limits, func(l Limit) bool { return l.Count == FailedLogins }) {
-		return limits
-	}
-	rate := func(n int) ratelimit.Rate { return ratelimit.Rate{Events: n, Per: 15 * time.Minute, Burst: n} }
-	return append(slices.Clone(limits),
-		Limit{Name: "failed_logins", Count: FailedLogins, Rate: rate(10), Per: PerIPUser, Where: "built in"},
-		Limit{Name: "failed_logins_ip", Count: FailedLogins, Rate: rate(100), Per: PerIP, Where: "built in"})
-}
-
 // counts reports whether l counts what c does to repository. Whose failed
 // logins they are cannot be known, so subjects do not narrow those.
 func (l *Limit) counts(c *auth.Caller, repository string) bool {
@@ -74,20 +62,28 @@ func inside(nets []netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
-// clients are the buckets of l that an access falls into: none where l counts
-// by what the caller does not have, several for groups.
-func (s *Snapshot) clients(l *Limit, c *auth.Caller, repository string, buf []string) []string {
+// buckets names the buckets of one caller. What several limits ask for is
+// written once.
+type buckets struct {
+	s          *Snapshot
+	c          *auth.Caller
+	user, addr string
+}
+
+// of are the buckets of l that an access falls into: none where l counts by
+// what the caller does not have, several for groups.
+func (b *buckets) of(l *Limit, repository string, buf []string) []string {
 	switch l.Per {
 	case PerUser:
-		if !c.Anonymous() {
-			buf = append(buf, "user:"+c.Name)
+		if !b.c.Anonymous() {
+			buf = append(buf, b.ofUser())
 		}
 	case PerIP:
-		buf = append(buf, s.addrKey(c.Addr))
+		buf = append(buf, b.ofAddr())
 	case PerIPUser:
-		buf = append(buf, s.addrKey(c.Addr)+" user:"+c.Name)
+		buf = append(buf, b.ofAddr()+" user:"+b.c.Name)
 	case PerGroup:
-		buf = append(buf, groupClients(l, c)...)
+		buf = append(buf, groupClients(l, b.c)...)
 	case PerNamespace:
 		ns, _, _ := strings.Cut(repository, "/")
 		if ns != "" {
@@ -100,9 +96,31 @@ func (s *Snapshot) clients(l *Limit, c *auth.Caller, repository string, buf []st
 	case PerAll:
 		buf = append(buf, "all")
 	default:
-		buf = append(buf, s.clientOf(c))
+		buf = append(buf, b.client())
 	}
 	return buf
+}
+
+// client is who a client is (L04): the user, or the address if anonymous.
+func (b *buckets) client() string {
+	if b.c.Anonymous() {
+		return b.ofAddr()
+	}
+	return b.ofUser()
+}
+
+func (b *buckets) ofUser() string {
+	if b.user == "" {
+		b.user = "user:" + b.c.Name
+	}
+	return b.user
+}
+
+func (b *buckets) ofAddr() string {
+	if b.addr == "" {
+		b.addr = b.s.addrKey(b.c.Addr)
+	}
+	return b.addr
 }
 
 // groupClients are the caller's groups that the limit's subjects name, else all.
@@ -119,14 +137,6 @@ func groupClients(l *Limit, c *auth.Caller) (out []string) {
 		}
 	}
 	return out
-}
-
-// clientOf is who a client is (L04): the user, or the address if anonymous.
-func (s *Snapshot) clientOf(c *auth.Caller) string {
-	if c.Anonymous() {
-		return s.addrKey(c.Addr)
-	}
-	return "user:" + c.Name
 }
 
 func (s *Snapshot) addrKey(a netip.Addr) string { return clientKey(a, s.PrefixV4, s.PrefixV6) }
@@ -187,7 +197,7 @@ func (x *exchange) spend(counts []Count) error {
 			dry = append(dry, l)
 			continue
 		}
-		for _, c := range x.s.clients(l, &x.who, x.req.Repository, names[:0]) {
+		for _, c := range x.buckets.of(l, x.req.Repository, names[:0]) {
 			take = append(take, ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: c}, Rate: l.Rate, N: 1})
 			limits = append(limits, l)
 		}
@@ -202,7 +212,7 @@ func (x *exchange) spend(counts []Count) error {
 			return x.tooMany(limits[res.Index], take[res.Index].Client, res)
 		}
 		for _, l := range limits {
-			x.h.metrics.limit(l.Name, "allowed")
+			l.allowed.Inc()
 		}
 	}
 	x.dryRun(dry)
@@ -211,7 +221,7 @@ func (x *exchange) spend(counts []Count) error {
 
 func (x *exchange) dryRun(limits []*Limit) {
 	for _, l := range limits {
-		for _, c := range x.s.clients(l, &x.who, x.req.Repository, nil) {
+		for _, c := range x.buckets.of(l, x.req.Repository, nil) {
 			res, err := x.h.Limiter.Take(x.r.Context(), ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: c}, Rate: l.Rate, N: 1})
 			if err == nil && !res.OK {
 				x.wouldThrottle = append(x.wouldThrottle, l.Name)
@@ -237,7 +247,7 @@ func (x *exchange) showPulls() {
 			continue
 		}
 		var names [4]string
-		for _, c := range x.s.clients(l, &x.who, x.req.Repository, names[:0]) {
+		for _, c := range x.buckets.of(l, x.req.Repository, names[:0]) {
 			res, err := x.h.Limiter.Take(x.r.Context(), ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: c}, Rate: l.Rate})
 			if err == nil && (at == nil || res.Remaining < best.Remaining) {
 				best, at, whose = res, l, c
@@ -363,12 +373,13 @@ func (g guard) Failed(c auth.Credential) {
 
 func (g guard) each(c auth.Credential, do func(*Limit, ratelimit.Spend) error) error {
 	claimed := auth.Caller{Identity: auth.Identity{Name: g.s.fold(c.User)}, Addr: g.addr}
+	whose := buckets{s: g.s, c: &claimed}
 	for i := range g.s.limits {
 		l := &g.s.limits[i]
 		if l.Count != FailedLogins || !l.counts(&claimed, "") {
 			continue
 		}
-		for _, client := range g.s.clients(l, &claimed, "", nil) {
+		for _, client := range whose.of(l, "", nil) {
 			if err := do(l, ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: client}, Rate: l.Rate}); err != nil {
 				return err
 			}

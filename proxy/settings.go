@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/regward/regward/auth"
 	"github.com/regward/regward/ratelimit"
 )
@@ -26,8 +28,8 @@ type Settings struct {
 	Cache         auth.CacheTimes
 	Lease         time.Duration // uploads.lease
 
-	Limits    []Limit
-	PrefixV4  int // limit_ip_prefix
+	Limits    []Limit // all of them: nothing is limited, failed logins neither, but by these
+	PrefixV4  int     // limit_ip_prefix
 	PrefixV6  int
 	Proxies   []netip.Prefix // trusted_proxies
 	OnlyProxy bool           // tls.mode: off beyond loopback: requests of trusted proxies alone
@@ -78,6 +80,8 @@ type Limit struct {
 	ExemptFrom   []netip.Prefix
 	DryRun       bool
 	Where        string
+
+	allowed prometheus.Counter // of its snapshot
 }
 
 // UpstreamSettings is one upstream registry.

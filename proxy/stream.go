@@ -41,6 +41,7 @@ func (x *exchange) stream(resp *http.Response) error {
 	var client deadline
 	if resp.ContentLength < 0 || resp.ContentLength > smallBuffer {
 		client = deadline{rc: http.NewResponseController(x.w), idle: x.s.idle()}
+		_ = client.rc.Flush()    // the head shall not wait for a body that trickles
 		if x.r.ProtoMajor == 1 { // in HTTP/2 it is the stream's, which ends here
 			defer client.clear()
 		}

@@ -50,6 +50,8 @@ type listening struct {
 func (s *server) listen() error {
 	cfg := s.first
 	public := s.newHTTPServer(s.handler)
+	// Moved while a transfer goes on, and while the upstream may take its time.
+	public.WriteTimeout = time.Duration(cfg.IdleTimeout + cfg.Upstreams[0].HeaderTimeout)
 	if cfg.TLS.Mode != configs.TLSOff {
 		public.TLSConfig = s.certs.config()
 	}

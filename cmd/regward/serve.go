@@ -23,6 +23,10 @@ import (
 	"github.com/regward/regward/ratelimit"
 )
 
+// uploadWindow is what a client of HTTP/2 may send ahead: with net/http's 1 MiB
+// a push crawls on a long link (H05). More would be a stranger's to fill.
+const uploadWindow = 4 << 20
+
 // How many buckets are held at once: together less than 64 MiB, however many
 // clients come (G16). Those of failed logins are apart, so that whoever fills
 // the others does not make people share theirs.
@@ -257,8 +261,8 @@ func (s *server) newHTTPServer(h http.Handler) *http.Server {
 		Protocols:                    &protocols,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams:          100,
-			MaxReceiveBufferPerStream:     1 << 20,
-			MaxReceiveBufferPerConnection: 1 << 20,
+			MaxReceiveBufferPerStream:     uploadWindow,
+			MaxReceiveBufferPerConnection: uploadWindow,
 			MaxReadFrameSize:              64 << 10,
 		},
 		// What a stranger can cause at will is no news for the operator.
