@@ -32,7 +32,7 @@ type Refusal struct {
 type RefusalQuery struct {
 	RequestID  string
 	Repository string
-	User       string // "anonymous" for nobody in particular
+	User       string // proven, or claimed with a wrong password; "anonymous" for nobody in particular
 	From       netip.Prefix
 	Since      time.Time
 }
@@ -40,7 +40,7 @@ type RefusalQuery struct {
 func (q *RefusalQuery) chooses(r *Refusal) bool {
 	return (q.RequestID == "" || q.RequestID == r.RequestID) &&
 		(q.Repository == "" || q.Repository == r.Repository) &&
-		(q.User == "" || q.User == r.User || q.User == "anonymous" && r.User == "") &&
+		(q.User == "" || q.User == r.User || strings.HasSuffix(r.Credential, ": "+q.User) || q.User == "anonymous" && r.User == "") &&
 		(!q.From.IsValid() || q.From.Contains(r.Addr)) &&
 		!r.Time.Before(q.Since)
 }

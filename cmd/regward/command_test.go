@@ -196,3 +196,48 @@ func TestTheRedirectNamesOnlyWhatIsConfigured(t *testing.T) {
 		}
 	}
 }
+
+// Wrong use is told from failure, in words.
+func TestWrongUse(t *testing.T) {
+	for _, tt := range []struct{ line, want string }{
+		{"hash-password secret", "never from an argument"},
+		{"demo --listen 0.0.0.0:8443", "not on loopback"},
+		{"demo --listen [::]:8443", "not on loopback"},
+		{"demo --listen 8443", "no host:port"},
+		{"version --output xml", "text or json"},
+		{"validate --static --online x.yaml", "choose one"},
+	} {
+		var out, errs bytes.Buffer
+		code := run(t.Context(), strings.Fields(tt.line), func(string) string { return "" }, strings.NewReader(""), &out, &errs)
+		if code != exitUsage || !strings.Contains(errs.String(), tt.want) {
+			t.Errorf("regward %s: %d %q, want %d and %q", tt.line, code, errs.String(), exitUsage, tt.want)
+		}
+	}
+}
+
+// What explain advises has to be able to help.
+func TestLikely(t *testing.T) {
+	for _, tt := range []struct {
+		refusal proxy.Refusal
+		want    string
+	}{
+		{proxy.Refusal{Reason: "not_allowed", Credential: "none", Host: "r.example.com"}, "docker login r.example.com"},
+		{proxy.Refusal{Reason: "not_allowed", Credential: "token", User: "bob"}, "add a rule, or bob to a group"},
+		{proxy.Refusal{Reason: "not_allowed", Credential: "token", User: "bob", Decision: "rules[5] at regward.yaml:14 denies pull of a/b to everyone"}, "make rules[5] at regward.yaml:14 narrower"},
+		{proxy.Refusal{Reason: "not_allowed", Credential: "none", Decision: "rules[5] at regward.yaml:14 denies pull of a/b to everyone"}, "make rules[5] at regward.yaml:14 narrower"},
+		{proxy.Refusal{Reason: "not_allowed", Credential: "none", Decision: "rules[5] at regward.yaml:14 denies pull of a/b to anonymous"}, "docker login"},
+	} {
+		if got := likely(&tt.refusal); !strings.Contains(got, tt.want) {
+			t.Errorf("%q for %+v, want %q", got, tt.refusal, tt.want)
+		}
+	}
+}
+
+// Whoever asks why ann cannot log in asks with her name, proven or not.
+func TestWrongPasswordsAreFoundByName(t *testing.T) {
+	r := begin(t, sockets(), nil, nil)
+	r.ask("GET", r.public()+"/v2/", "ann", "wrong")
+	if code, out, errs := r.command("explain", "--last", "--user", "ann"); code != exitDone || !strings.Contains(out, "user: ann (wrong password)") {
+		t.Errorf("explain --last --user ann: %d %q %q", code, out, errs)
+	}
+}

@@ -91,7 +91,7 @@ func (a *app) newDemonstration(listen string) (d *demonstration, err error) {
 	}
 	_, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return d, usageError(fmt.Sprintf("demo: --listen %q is no host:port", listen))
+		return d, err
 	}
 	d.host = net.JoinHostPort("localhost", port)
 	upstream, err := d.startUpstream()
@@ -132,6 +132,11 @@ func (d *demonstration) close() {
 // freeAddress is listen, or the first free port from 8443 on.
 func freeAddress(listen string) (string, error) {
 	tries := []string{listen}
+	if host, _, err := net.SplitHostPort(listen); listen != "" && err != nil {
+		return "", usageError(fmt.Sprintf("demo: --listen %q is no host:port", listen))
+	} else if ip := net.ParseIP(host); listen != "" && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return "", usageError(fmt.Sprintf("demo: --listen %q is not on loopback: everybody knows the passwords of the demo", listen))
+	}
 	if listen == "" {
 		tries = nil
 		for port := 8443; port < 8543; port++ {

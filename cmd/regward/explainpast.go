@@ -159,7 +159,7 @@ func (l *auditLine) refused() bool {
 func chooses(q proxy.RefusalQuery, r *proxy.Refusal) bool {
 	return (q.RequestID == "" || q.RequestID == r.RequestID) &&
 		(q.Repository == "" || q.Repository == r.Repository) &&
-		(q.User == "" || q.User == r.User || q.User == "anonymous" && r.User == "") &&
+		(q.User == "" || q.User == r.User || strings.HasSuffix(r.Credential, ": "+q.User) || q.User == "anonymous" && r.User == "") &&
 		(!q.From.IsValid() || q.From.Contains(r.Addr)) &&
 		!r.Time.Before(q.Since)
 }
@@ -235,6 +235,10 @@ func likely(r *proxy.Refusal) string {
 	case "overloaded":
 		return "too many logins at once: the client should try again"
 	case "not_allowed":
+		rule, _, denied := strings.Cut(r.Decision, " denies ")
+		if denied && !(sentNothing(r) && strings.HasSuffix(r.Decision, " to anonymous")) {
+			return "no allow beats a deny: make " + rule + " narrower, unless this is meant"
+		}
 		if sentNothing(r) {
 			return "no login was sent: " + login + "; or, for a pod, it lacks " + secret
 		}

@@ -20,7 +20,12 @@ func (a *app) hashPasswordCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "hash-password",
 		Short: "Make the hash of a password, read from the terminal or stdin",
-		Args:  cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("hash-password: a password is read from the terminal or stdin, never from an argument, which others can see; --user NAME names the user")
+			}
+			return nil
+		},
 		RunE: do(func(context.Context, []string) error {
 			if strings.ContainsAny(user, ":\r\n") {
 				return usageError("--user: a user name has no colon and no line break")

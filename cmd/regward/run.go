@@ -114,6 +114,7 @@ func (a *app) root() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.configFile, "config", "", "configuration `FILE`; else $REGWARD_CONFIG, ./regward.yaml, /etc/regward/regward.yaml")
 	flags.StringVar(&a.output, "output", "text", "`FORMAT` of what is printed: text or json")
+	root.InitDefaultVersionFlag() // now, so that flags behind --version are read rightly
 	root.AddCommand(
 		a.serveCommand(),
 		a.validateCommand(),
