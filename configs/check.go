@@ -158,6 +158,8 @@ func (k *checker) checkWords() {
 		k.word("log.format", k.Log.Format, "json", "console")
 	}
 	k.word("log.level", k.Log.Level, "debug", "info", "warn", "error")
+	k.logFile("log.access", k.Log.Access)
+	k.logFile("log.audit", k.Log.Audit)
 	for i, e := range k.Log.AuditEvents {
 		k.word(k.entry("log.audit_events", i), e, "logins", "denials", "pulls", "pushes", "deletes", "revocations", "reloads")
 	}
@@ -168,6 +170,14 @@ func (k *checker) checkWords() {
 		if p.Bits() == 0 {
 			k.say(Warning, "trusted_proxies", "trusted_proxies", p.String()+" believes everybody: whoever connects may claim any address", "name the networks of the proxies alone")
 		}
+	}
+}
+
+// logFile refuses words that other programs know and that would be files here.
+func (k *checker) logFile(path, dest string) {
+	switch base := filepath.Base(dest); base {
+	case "stderr", "syslog", "on", "yes", "no", "true", "false", "none", "null":
+		k.bad(path, fmt.Sprintf("%q is not known here", base), "write off, stdout, or a file; ./"+base+".log for one of that name")
 	}
 }
 

@@ -158,6 +158,8 @@ func (r *reader) structure(path string, n *yaml.Node, v reflect.Value, depth int
 		sub := join(path, name)
 		field, known := fieldOf(v, name)
 		switch {
+		case known && isNull(val) && swallowed(key.LineComment):
+			r.at(sub, val, "# starts a YAML comment here", fmt.Sprintf("write %q in quotes; for a comment, a space behind the #", clip(key.LineComment)))
 		case known:
 			if val.Kind == yaml.ScalarNode || val.Kind == yaml.AliasNode || !isNull(val) {
 				r.value(sub, val, field.value, field.isFile, depth+1)
@@ -170,6 +172,12 @@ func (r *reader) structure(path string, n *yaml.Node, v reflect.Value, depth int
 			r.unknown(path, key, keysOf(v.Type()))
 		}
 	}
+}
+
+// swallowed reports whether a comment looks like a value that was not quoted:
+// `contact: #platform-help`.
+func swallowed(comment string) bool {
+	return len(comment) > 1 && comment[1] != ' ' && comment[1] != '#' && !strings.Contains(comment, "\n")
 }
 
 // unknown reports a key that does not exist, with the nearest that does.

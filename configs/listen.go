@@ -143,7 +143,9 @@ func (k *checker) checkTLS() {
 	cert, key := k.given("tls.cert_file"), k.given("tls.key_file")
 	switch k.TLS.Mode {
 	case TLSACME:
-		k.bad("tls.mode", "acme is not there yet", fixCertificate)
+		if !k.absent("tls") || k.given("tls.mode") { // else a misspelt key is the one mistake
+			k.bad("tls.mode", "acme is not there yet", fixCertificate)
+		}
 	case TLSFiles:
 		switch {
 		case cert && !key:

@@ -82,7 +82,31 @@ func yamlMessage(err error, last int) (line int, msg string) {
 	if rest, grammar := strings.CutPrefix(text, "did not find expected "); grammar && !strings.HasPrefix(rest, "alphabetic") {
 		line++
 	}
-	return min(max(1, line), last), "not YAML: " + text
+	return min(max(1, line), last), "not YAML: " + text + yamlHint(text)
+}
+
+// yamlHint says what is usually behind an error of the YAML parser.
+func yamlHint(text string) string {
+	hint := ""
+	switch {
+	case strings.Contains(text, "mapping values are not allowed"):
+		hint = "a value with \": \" in it wants quotes, and keys of one map the same indentation"
+	case strings.Contains(text, "did not find expected ',' or"):
+		hint = "a comma or a closing bracket is missing"
+	case strings.Contains(text, "did not find expected key"), strings.Contains(text, "did not find expected '-'"):
+		hint = "look at the indentation, here and in the line above"
+	case strings.Contains(text, "could not find expected ':'"):
+		hint = "a key wants a colon and a space behind it"
+	case strings.Contains(text, "found unexpected end of stream"):
+		hint = "a quote is not closed"
+	case strings.Contains(text, "cannot start any token"):
+		hint = "put the value in quotes"
+	case strings.Contains(text, "node content"):
+		hint = "a bracket is not closed"
+	default:
+		return ""
+	}
+	return "; " + hint
 }
 
 // placeholder is {user}, {group}, ${NAME} or ${NAME:-x}: braces that a person

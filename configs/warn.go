@@ -255,8 +255,11 @@ func (k *checker) warnTwice(i int, at string, l Limit) {
 			continue
 		}
 		if who := k.both(o, l); who != "" {
-			k.maybe(at, fmt.Sprintf("%s is counted by limits[%d] (%s) too: every limit that matches is asked", who, j, o.Name),
-				fmt.Sprintf("write exempt: %s in limits[%d], if only this one is meant", who, j))
+			fix := fmt.Sprintf("write exempt: %s in limits[%d], if only this one is meant", who, j)
+			if who == "everyone" || slices.ContainsFunc(o.Subjects, func(s auth.Subject) bool { return s.String() == who }) {
+				fix = "leave one of the two out, unless both are meant"
+			}
+			k.maybe(at, fmt.Sprintf("%s is counted by limits[%d] (%s) too: every limit that matches is asked", who, j, o.Name), fix)
 		}
 	}
 }
