@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/regward/regward/configs"
@@ -239,5 +241,16 @@ func TestWrongPasswordsAreFoundByName(t *testing.T) {
 	r.ask("GET", r.public()+"/v2/", "ann", "wrong")
 	if code, out, errs := r.command("explain", "--last", "--user", "ann"); code != exitDone || !strings.Contains(out, "user: ann (wrong password)") {
 		t.Errorf("explain --last --user ann: %d %q %q", code, out, errs)
+	}
+}
+
+func TestAListenerThatCannotOpenSaysWhatToDo(t *testing.T) {
+	for err, want := range map[error]string{
+		&os.SyscallError{Syscall: "bind", Err: syscall.EACCES}:     "CAP_NET_BIND_SERVICE",
+		&os.SyscallError{Syscall: "bind", Err: syscall.EADDRINUSE}: "ss -ltnp",
+	} {
+		if got := listenAdvice(err); !strings.Contains(got, want) {
+			t.Errorf("%v: %q, want %q", err, got, want)
+		}
 	}
 }

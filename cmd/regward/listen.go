@@ -58,7 +58,7 @@ func (s *server) listen() error {
 	for _, addr := range cfg.Listen {
 		l, err := openListener(addr, publicSocket)
 		if err != nil {
-			return fmt.Errorf("listen: %w", err)
+			return fmt.Errorf("listen: %w%s", err, listenAdvice(err))
 		}
 		if s.listeners.first == nil {
 			s.listeners.first = l.Addr()
@@ -80,7 +80,7 @@ func (s *server) listen() error {
 	for _, addr := range cfg.Admin.Listen {
 		l, err := openListener(addr, adminSocket)
 		if err != nil {
-			return fmt.Errorf("admin.listen: %w", err)
+			return fmt.Errorf("admin.listen: %w%s", err, listenAdvice(err))
 		}
 		s.listeners.admin = append(s.listeners.admin, l.Addr())
 		s.listeners.add(listening{l, admin, false, false})
@@ -90,7 +90,7 @@ func (s *server) listen() error {
 	for _, addr := range cfg.Health.Listen {
 		l, err := openListener(addr, publicSocket)
 		if err != nil {
-			return fmt.Errorf("health.listen: %w", err)
+			return fmt.Errorf("health.listen: %w%s", err, listenAdvice(err))
 		}
 		s.listeners.probe = append(s.listeners.probe, l.Addr())
 		s.listeners.add(listening{l, health, false, false})
@@ -106,6 +106,19 @@ func httpListenFailed(addr string, err error) string {
 		cause = number.Error()
 	}
 	return fmt.Sprintf("tls.http_listen: cannot listen on %s (%s): nothing redirects http to https there. Set tls.http_listen: off to silence this.", addr, cause)
+}
+
+// listenAdvice is what to do about err, "" if that is not known.
+func listenAdvice(err error) string {
+	switch {
+	case errors.Is(err, syscall.EACCES):
+		return "; ports below 1024 take the capability CAP_NET_BIND_SERVICE, which deploy/regward.service gives, or write \":8443\""
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "; `ss -ltnp` tells which program listens there"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "; no interface here has that address"
+	}
+	return ""
 }
 
 // openListener listens on host:port or unix:/path. A socket that nobody

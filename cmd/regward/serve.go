@@ -142,7 +142,7 @@ func (s *server) start() error {
 		return err
 	}
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
-		return fmt.Errorf("state_dir: %w", err)
+		return fmt.Errorf("state_dir: %w; make that folder for the user regward runs as, or name another one", err)
 	}
 	s.first = cfg
 	s.cache = auth.NewCache(cfg.Cache.Size, s.now)
