@@ -207,6 +207,8 @@ func TestWrongUse(t *testing.T) {
 		{"demo --listen [::]:8443", "not on loopback"},
 		{"demo --listen 8443", "no host:port"},
 		{"version --output xml", "text or json"},
+		{"completion tcsh", "choose bash"},
+		{"config", "choose init"},
 		{"validate --static --online x.yaml", "choose one"},
 	} {
 		var out, errs bytes.Buffer

@@ -128,6 +128,14 @@ func (a *app) root() *cobra.Command {
 		a.healthcheckCommand(),
 		a.versionCommand(),
 	)
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args, c.RunE = cobra.ArbitraryArgs, func(*cobra.Command, []string) error {
+				return usageError("completion: choose bash, zsh, fish or powershell")
+			}
+		}
+	}
 	return root
 }
 
