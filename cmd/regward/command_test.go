@@ -256,3 +256,29 @@ func TestAListenerThatCannotOpenSaysWhatToDo(t *testing.T) {
 		}
 	}
 }
+
+// The rules are explained for whoever is named; that nobody can log in by the
+// name is said beside it.
+func TestExplainKnowsStrangers(t *testing.T) {
+	r := begin(t, sockets(), nil, nil)
+	for user, want := range map[string]bool{"ann": false, "Ann": false, "ghost": true} {
+		for _, more := range []string{"", "--repository library/x --action pull"} {
+			_, out, errs := r.command(append([]string{"explain", "--user", user}, strings.Fields(more)...)...)
+			if got := strings.Contains(out, "htpasswd has no user "+user); got != want {
+				t.Errorf("explain --user %s %s: %q %q", user, more, out, errs)
+			}
+		}
+	}
+}
+
+// A change is mostly loaded by itself before anybody has typed `regward
+// reload`, which then has to tell it all the same.
+func TestReloadTellsWhatWasLoadedByItself(t *testing.T) {
+	r := begin(t, sockets(), nil, nil)
+	r.edit("groups: {coolteam: [ann]}", "groups: {coolteam: [bob]}")
+	r.log.await(t, "configuration loaded", 1)
+	code, out, errs := r.command("reload")
+	if code != exitDone || !strings.Contains(out, "nothing changed") || !strings.Contains(out, "last changed at") || !strings.Contains(out, "regward.yaml):\n    user:ann leaves group:coolteam\n") {
+		t.Errorf("reload: %d %q %q", code, out, errs)
+	}
+}

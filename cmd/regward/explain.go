@@ -143,7 +143,28 @@ func (a *app) newExplainer(q question) (*explainer, error) {
 		}
 	}
 	x.caller.Identity = x.identity(q.user, q.groups)
+	if !q.passwordStdin && q.user != "" {
+		x.provider = x.stranger()
+	}
 	return x, nil
+}
+
+// stranger says that nobody can log in by the caller's name, "" if somebody can
+// or the file cannot be looked at: the rules are explained all the same.
+func (x *explainer) stranger() string {
+	if x.cfg.Auth.Htpasswd == "" {
+		return ""
+	}
+	data, err := readBounded(x.cfg.Auth.Htpasswd)
+	if err != nil {
+		return ""
+	}
+	o := auth.HtpasswdOptions{AllowWeak: x.cfg.Auth.AllowWeakHashes, CaseSensitive: x.cfg.Auth.CaseSensitive}
+	users, err := auth.ParseHtpasswd(x.cfg.Auth.Htpasswd, data, o)
+	if err != nil || slices.Contains(users.Names(), x.caller.Identity.Name) {
+		return ""
+	}
+	return fmt.Sprintf("htpasswd has no user %s: nobody can log in by that name", x.caller.Identity.Name)
 }
 
 // identity is a user with the fixed groups of the file and some more.

@@ -32,11 +32,19 @@ type outcome struct {
 	Version  string           `json:"version"`            // of the configuration now in force
 	Changes  []string         `json:"changes"`            // in words
 	Restart  []string         `json:"restart,omitempty"`  // keys that changed and wait for a restart
+	Last     *change          `json:"last,omitempty"`     // where nothing changed: what did last, as files are also loaded by themselves
 	Warnings configs.Problems `json:"warnings,omitempty"` // of the configuration that was loaded
 	Problems configs.Problems `json:"problems,omitempty"` // why it was not
 	Error    string           `json:"error,omitempty"`    // why it was not, if not for the configuration itself
 
 	err error
+}
+
+// change is a load that changed something.
+type change struct {
+	At      time.Time `json:"at"`
+	Trigger string    `json:"trigger"`
+	Changes []string  `json:"changes"`
 }
 
 // candidate is a whole configuration, ready to be put in force.
@@ -143,6 +151,11 @@ func (s *server) commit(next *candidate, old *live, trigger string) outcome {
 		return o
 	}
 	o.Changes = append(o.Changes, configs.Diff(old.cfg, next.cfg)...)
+	next.live.last = &change{At: next.live.at, Trigger: trigger, Changes: o.Changes}
+	if len(o.Changes) == 0 {
+		next.live.last = old.last
+		o.Last = old.last
+	}
 	o.Restart = configs.NeedRestart(s.first, next.cfg)
 	for _, key := range o.Restart {
 		s.log.Warn(key + " changed; only a restart applies it")
@@ -332,6 +345,12 @@ func (a *app) printOutcome(o outcome) error {
 		}
 		if len(o.Changes) == 0 {
 			fmt.Fprintln(a.stdout, "  nothing changed")
+		}
+		if o.Last != nil {
+			fmt.Fprintf(a.stdout, "  last changed at %s (%s):\n", clock(o.Last.At), o.Last.Trigger)
+			for _, line := range o.Last.Changes {
+				fmt.Fprintf(a.stdout, "    %s\n", line)
+			}
 		}
 		for _, p := range o.Warnings {
 			fmt.Fprintln(a.stdout, p)

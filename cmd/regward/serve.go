@@ -120,6 +120,7 @@ type live struct {
 	tokens *auth.Tokens
 	admin  string // bearer token of the admin listener; "" is none
 	at     time.Time
+	last   *change // the last load that changed something, nil before the first; guarded by server.reloading
 }
 
 func newServer(a *app, src configSource) *server {
