@@ -282,3 +282,23 @@ func TestReloadTellsWhatWasLoadedByItself(t *testing.T) {
 		t.Errorf("reload: %d %q %q", code, out, errs)
 	}
 }
+
+func TestOnlineNamesTheKeyForAnUnknownCA(t *testing.T) {
+	up := httptest.NewTLSServer(http.NotFoundHandler())
+	defer up.Close()
+	at, err := url.Parse(up.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := proxy.UpstreamSettings{URL: at}
+	u, err := proxy.NewUpstream(settings, proxy.UpstreamOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	said := ""
+	checkOnline(t.Context(), u, settings, func(_ configs.Severity, _, msg string) { said += msg })
+	if !strings.Contains(said, "upstream.ca_file") {
+		t.Errorf("said %q, want upstream.ca_file in it", said)
+	}
+}

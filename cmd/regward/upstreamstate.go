@@ -74,7 +74,7 @@ func (s *server) askUpstream(snapshot *proxy.Snapshot) {
 	case what == u.what:
 	case what == "":
 		s.log.Info("upstream is well again", zap.String("upstream", name))
-	default:
+	case err != nil: // a login refused has been told already
 		s.log.Warn("upstream "+what, zap.String("upstream", name), zap.Error(err))
 	}
 	u.of, u.at, u.what = snapshot, s.now(), what

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -97,7 +98,12 @@ func checkOnline(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettin
 	case err != nil && probe.Open:
 		say(configs.Error, "upstream", fmt.Sprintf("upstream %s lets everybody in, and does not answer with the account: %v", u.URL, err))
 	case err != nil:
-		say(configs.Error, "upstream", fmt.Sprintf("upstream %s cannot be reached or does not answer like a registry: %v", u.URL, err))
+		msg := fmt.Sprintf("upstream %s cannot be reached or does not answer like a registry: %v", u.URL, err)
+		var unknown x509.UnknownAuthorityError
+		if errors.As(err, &unknown) {
+			msg += "; name the CA it comes from in upstream.ca_file"
+		}
+		say(configs.Error, "upstream", msg)
 	case probe.Open:
 		msg := fmt.Sprintf("upstream %s serves /v2/ without a login: anybody who reaches it passes regward by.", u.URL)
 		if strings.Contains(probe.Server, "Nexus") || strings.Contains(u.URL.Path, "/repository/") {
