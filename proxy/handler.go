@@ -116,9 +116,6 @@ type Snapshot struct {
 	upstream      *Upstream
 }
 
-// UpstreamState is what /readyz tells about the upstream: "" if all is well.
-func (s *Snapshot) UpstreamState() string { return s.upstream.Refused() }
-
 // fold is how user names are compared.
 func (s *Settings) fold(user string) string {
 	if s.CaseSensitive {
