@@ -146,3 +146,13 @@ func FuzzParseAuthorization(f *testing.F) {
 		}
 	})
 }
+
+func TestBearerTakesOnlyTokenBytes(t *testing.T) {
+	for c := range 256 {
+		_, err := auth.ParseAuthorization([]string{"Bearer a" + string([]byte{byte(c)}) + "a"})
+		want := strings.IndexByte("-._~+/0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", byte(c)) >= 0
+		if (err == nil) != want {
+			t.Errorf("a token with byte %#x: got %v", c, err)
+		}
+	}
+}

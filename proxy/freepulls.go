@@ -40,9 +40,14 @@ func (f *freePulls) until(x *exchange, digest string) time.Time {
 func (f *freePulls) add(x *exchange, t time.Time, digests ...string) {
 	client, repository := x.buckets.client(), strings.Clone(x.req.Repository) // not all of the request's line with it
 	for _, d := range digests {
-		if isDigest(d) {
-			f.known.Add(freeKey{client, repository, strings.Clone(d)}, t)
+		if !isDigest(d) {
+			continue
 		}
+		// Written anew every few seconds at most: many pull the same thing.
+		if known, ok := f.known.Get(freeKey{client, repository, d}); ok && t.Sub(known) < freeTime/100 && !t.Before(known) {
+			continue
+		}
+		f.known.Add(freeKey{client, repository, strings.Clone(d)}, t)
 	}
 }
 
