@@ -70,7 +70,11 @@ func (k *checker) pair(certPath, certName, keyPath, keyName string) (cert, key [
 		return cert, key
 	}
 	if _, err := tls.X509KeyPair(cert, key); err != nil {
-		k.bad(certPath, fmt.Sprintf("%s and %s: %s", certName, keyName, strings.TrimPrefix(err.Error(), "tls: ")), "")
+		why := strings.TrimPrefix(err.Error(), "tls: ")
+		if strings.Contains(why, "private key does not match") {
+			why = "they do not belong together"
+		}
+		k.bad(certPath, fmt.Sprintf("%s and %s: %s", certName, keyName, why), "")
 	}
 	return cert, key
 }

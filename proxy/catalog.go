@@ -109,7 +109,7 @@ func (x *exchange) upstreamPage(query url.Values) (names []string, next url.Valu
 		if err := x.checkAnswer(resp); err != nil {
 			return nil, nil, err
 		}
-		return nil, nil, refuse(http.StatusNotFound, "UNSUPPORTED", "the registry behind "+x.site.name+" has no catalog")
+		return nil, nil, refuse(http.StatusNotFound, "UNSUPPORTED", "the registry behind this one has no catalog")
 	}
 	var page struct {
 		Repositories []string `json:"repositories"`

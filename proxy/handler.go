@@ -212,6 +212,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := x.serve(); err != nil {
 		x.refuse(err)
 	}
+	if x.clientGone && x.refusal != nil {
+		x.status = statusClientGone
+	}
 	x.record()
 	if x.r.ProtoMajor == 1 && x.unread() { // net/http reads on for a while, without an end in time
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(drainTime))
@@ -489,6 +492,10 @@ func (x *exchange) refuseEarly(status int, body []byte) {
 }
 
 const tokenPath = "/token"
+
+// statusClientGone is what records say of a client that went away before its
+// answer; nginx's word for it.
+const statusClientGone = 499
 
 var (
 	apiVersion = []string{"registry/2.0"}

@@ -60,7 +60,7 @@ func (x *exchange) record() {
 	if x.refusal != nil {
 		x.h.metrics.refuse(x.reason())
 		x.remember()
-		if x.status >= 500 || x.aborted {
+		if (x.status >= 500 || x.aborted) && !x.clientGone {
 			x.h.Log.Warn("request failed", zap.String("request_id", x.id), zap.Int("status", x.status), zap.String("reason", x.reason()), zap.Error(x.refusal.cause))
 		}
 	}

@@ -179,9 +179,8 @@ func TestC11_ErrorOfTheChallenge(t *testing.T) {
 	const target = "/v2/coolteam/app/manifests/latest"
 	expired := g.token("ann", pulls("coolteam/app"))
 	foreign := newGate(t, usual, func(s *Settings) { s.Hostnames = []string{"other.example"} }).foreignToken()
-	good := g.token("bob", pulls("coolteam/app"))
 	g.clock.pass(10 * 60e9)
-	good = g.token("bob", pulls("coolteam/app"))
+	good := g.token("bob", pulls("coolteam/app"))
 	uncovered := g.token("ann", pulls("library/alpine"))
 	for _, tt := range []struct {
 		name       string

@@ -312,7 +312,7 @@ func TestR11_ContentLengthPasses(t *testing.T) {
 func TestR12_ContentTypePassesByteExact(t *testing.T) {
 	g := newGate(t, usual)
 	ann := g.as("ann", pulls("coolteam/app"))
-	for _, contentType := range []string{indexType, "application/vnd.docker.distribution.manifest.v1+prettyjws", "text/html", "application/json; charset=utf-8", "Application/JSON;q=1", ""} {
+	for _, contentType := range []string{indexType, "application/vnd.docker.distribution.manifest.v1+prettyjws", "text/plain", "application/json; charset=utf-8", "Application/JSON;q=1", ""} {
 		g.up.answer(func(w http.ResponseWriter, r *http.Request) bool {
 			w.Header()["Content-Type"] = []string{contentType}
 			if contentType == "" {

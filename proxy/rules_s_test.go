@@ -276,7 +276,7 @@ func TestS10_UpstreamDownIs502AndSlowIs504(t *testing.T) {
 
 	g.up.answer(func(w http.ResponseWriter, _ *http.Request) bool {
 		w.Header().Set("Retry-After", "7")
-		http.Error(w, "down for maintenance at 10.0.0.7", 503)
+		http.Error(w, "down for maintenance at 10.0.0.7", http.StatusServiceUnavailable)
 		return true
 	})
 	a := g.get(target, ann)
@@ -492,5 +492,19 @@ func TestS17_WarningsPass(t *testing.T) {
 		if got := a.Header.Values("Warning"); len(got) > 0 {
 			t.Errorf("Warning %q", got)
 		}
+	}
+}
+
+// A login page or a notice of maintenance comes with 200 and is no manifest.
+func TestS10_APageForABrowserIsNoAnswer(t *testing.T) {
+	g := newGate(t, usual)
+	ann := g.as("ann", pulls("coolteam/app"))
+	g.up.answer(func(w http.ResponseWriter, _ *http.Request) bool {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(w, "<html>please log in</html>")
+		return true
+	})
+	for _, target := range []string{"manifests/latest", "tags/list", "referrers/" + imageDigest} {
+		g.get("/v2/coolteam/app/"+target, ann).want(t, http.StatusBadGateway)
 	}
 }

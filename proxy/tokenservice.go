@@ -124,7 +124,7 @@ func parseForm(raw string) (url.Values, error) {
 func parseScopes(params []string) ([]auth.Access, error) {
 	access, err := auth.ParseScope(strings.Join(params, " "))
 	if err != nil {
-		return nil, refuse(http.StatusBadRequest, "UNSUPPORTED", "the scope cannot be read: "+err.Error())
+		return nil, refuse(http.StatusBadRequest, "UNSUPPORTED", "the scope cannot be read: "+strings.TrimSuffix(err.Error(), ": "+auth.ErrMalformed.Error()))
 	}
 	return access, nil
 }

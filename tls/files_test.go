@@ -72,7 +72,7 @@ func TestABrokenPairIsRefusedInWords(t *testing.T) {
 			if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.HasSuffix(err.Error(), still) {
 				t.Fatalf("reload: got %v, want %s%s", err, want, still)
 			}
-			if tt.key != nil && len(tt.key) > 100 && strings.Contains(err.Error(), string(tt.key[40:60])) {
+			if len(tt.key) > 100 && strings.Contains(err.Error(), string(tt.key[40:60])) {
 				t.Errorf("the error repeats the key: %v", err)
 			}
 			if s.InUse() != before {
