@@ -75,12 +75,14 @@ func TestC06_RealmIsTheNameDialled(t *testing.T) {
 		{"docker.acme.example:5443", "docker.acme.example", "https://docker.acme.example:5443/token"}, // behind a forwarded port
 		{"docker.acme.example", "docker.acme.example:443", "https://docker.acme.example/token"},
 		{"192.0.2.7", "192.0.2.7:5000", "https://192.0.2.7:5000/token"},
+		{"docker.acme.example:443 docker.acme.example:8082", "docker.acme.example:8082", "https://docker.acme.example:8082/token"},
+		{"docker.acme.example:8082 docker.acme.example:443", "docker.acme.example", "https://docker.acme.example/token"},
 		{"2001:db8::7", "[2001:db8:0::7]:5000", "https://[2001:db8::7]:5000/token"},
 		{"docker.acme.example", "evil.example", ""},
 		{"docker.acme.example", "docker.acme.example.evil.example", ""},
 		{"docker.acme.example", "registry:5000", ""},
 	} {
-		g := newGate(t, usual, func(s *Settings) { s.Hostnames = []string{tt.configured} })
+		g := newGate(t, usual, func(s *Settings) { s.Hostnames = strings.Fields(tt.configured) })
 		a := g.get("/v2/", func(r *http.Request) { r.Host = tt.host })
 		if tt.realm == "" {
 			a.want(t, 421)

@@ -1,0 +1,88 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/regward/regward/auth"
+)
+
+// decide asks the policy. The sentence it gives goes to the records; the
+// client gets one without other people's groups (S02).
+func (x *exchange) decide() error {
+	q := &x.req
+	switch q.Kind {
+	case KindPing:
+		return nil
+	case KindUnknown: // only now: no existence oracle before authentication (C21, P20)
+		return refuse(http.StatusNotFound, "NAME_UNKNOWN", "nothing is served under this path")
+	}
+	x.decision, x.decided = x.s.Policy.Decide(&x.who, q.Wants), true
+	if !x.decision.Allowed() {
+		return x.denied(x.decision)
+	}
+	if x.expired && !x.leased() {
+		return x.badToken(errExpired)
+	}
+	x.dropMount()
+	if x.s.Settings.Upstream.ReadOnly != "" && writes(q.Method) {
+		return refuse(http.StatusForbidden, "DENIED", x.s.Settings.Upstream.ReadOnly).because(reasonReadOnly)
+	}
+	return nil
+}
+
+func writes(method string) bool { return method != http.MethodGet && method != http.MethodHead }
+
+// dropMount turns a mount from a repository the caller may not pull into a
+// plain upload start: 202 is the only refusal that all clients survive (P14).
+func (x *exchange) dropMount() {
+	if x.req.Mount == "" {
+		return
+	}
+	if d := x.s.Policy.Decide(&x.who, []auth.Access{x.req.Source()}); !d.Allowed() {
+		x.req.Mount, x.req.From = "", ""
+	}
+}
+
+// denied is the answer to a caller without the right: 401, since clients
+// re-scope only on that (S02), in words for whoever reads them (M7, M9).
+func (x *exchange) denied(d auth.Decision) error {
+	e := unauthorized("DENIED", x.deniedWords(d), scopeOf(x.req.Wants), "").because(reasonNotAllowed)
+	if x.who.Capped { // it came by a token
+		e.authErr = "insufficient_scope"
+	}
+	if d.Verdict == auth.Capped {
+		e.reason = reasonNotCovered
+	}
+	return e
+}
+
+func (x *exchange) deniedWords(d auth.Decision) string {
+	repo := d.Access.Repository
+	switch {
+	case d.Access.Action == auth.List:
+		return "the token presented does not cover the catalog"
+	case d.Verdict == auth.Capped:
+		return "the token presented does not cover " + d.Access.Action.String() + " of " + repo
+	case x.who.Anonymous():
+		return "you are not logged in: docker login " + x.host()
+	}
+	// Writes want pull as well: who may not pull is told about the push.
+	action := d.Access.Action
+	for _, want := range x.req.Wants {
+		if want.Action == auth.Push {
+			action = auth.Push
+		}
+	}
+	switch action {
+	case auth.Push:
+		msg := x.who.Name + " may not push to " + repo
+		if own := x.s.Policy.Patterns(&x.who, auth.Push); len(own) > 0 {
+			msg += "; " + x.who.Name + " may push to " + strings.Join(own[:min(3, len(own))], " and ")
+		}
+		return msg
+	case auth.Delete:
+		return x.who.Name + " may not delete in " + repo + ", or it does not exist"
+	}
+	return x.who.Name + " is logged in but may not pull " + repo + ", or it does not exist"
+}
