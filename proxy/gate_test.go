@@ -28,6 +28,8 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/regward/regward/auth"
 	"github.com/regward/regward/ratelimit"
 )
@@ -94,10 +96,12 @@ func (c *clock) pass(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// lines collects a log.
+// lines collects a log. A line is written when its answer is out, so whoever
+// reads waits until no request is under way.
 type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu   sync.Mutex
+	b    bytes.Buffer
+	busy func() bool // nil: never
 }
 
 func (l *lines) Write(p []byte) (int, error) {
@@ -109,6 +113,9 @@ func (l *lines) Write(p []byte) (int, error) {
 func (l *lines) Sync() error { return nil }
 
 func (l *lines) String() string {
+	for end := time.Now().Add(5 * time.Second); l.busy != nil && l.busy() && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
@@ -189,6 +196,8 @@ func newGate(t testing.TB, text string, change ...func(*Settings)) *gate {
 		Audit:   &Audit{Log: g.audit.logger()},
 		Now:     g.clock.Now,
 	})
+	busy := func() bool { return testutil.ToFloat64(g.metrics.inFlight) > 0 }
+	g.log.busy, g.access.busy, g.audit.busy = busy, busy, busy
 	g.swap(g.settings)
 	g.serve()
 	return g

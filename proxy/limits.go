@@ -265,15 +265,32 @@ func setRateHeaders(h http.Header, l *Limit, res ratelimit.Result, client string
 	if l.Rate.Burst != l.Rate.Events && l.Rate.Events > 0 {
 		window = time.Duration(float64(l.Rate.Per) * float64(l.Rate.Burst) / float64(l.Rate.Events))
 	}
-	w := ";w=" + strconv.Itoa(max(1, int(window.Seconds())))
-	h["Ratelimit-Limit"] = []string{strconv.Itoa(res.Limit) + w}
-	h["Ratelimit-Remaining"] = []string{strconv.Itoa(max(0, res.Remaining)) + w}
 	reset := res.Reset
 	if !res.OK {
 		reset = res.RetryAfter
 	}
-	h["Ratelimit-Reset"] = []string{strconv.Itoa(int(math.Ceil(reset.Seconds())))}
-	h["Docker-Ratelimit-Source"] = []string{client[strings.IndexByte(client, ':')+1:]}
+	w := max(1, int(window.Seconds()))
+	// One piece of memory for the four values and one for the lines: this is on
+	// the way of every pull.
+	var room [64]byte
+	b := appendWindow(room[:0], res.Limit, w)
+	limit := len(b)
+	b = appendWindow(b, max(0, res.Remaining), w)
+	left := len(b)
+	b = strconv.AppendInt(b, int64(math.Ceil(reset.Seconds())), 10)
+	all := string(b)
+	lines := []string{all[:limit], all[limit:left], all[left:], client[strings.IndexByte(client, ':')+1:]}
+	h["Ratelimit-Limit"] = lines[0:1:1]
+	h["Ratelimit-Remaining"] = lines[1:2:2]
+	h["Ratelimit-Reset"] = lines[2:3:3]
+	h["Docker-Ratelimit-Source"] = lines[3:4:4]
+}
+
+// appendWindow is "100;w=21600".
+func appendWindow(b []byte, n, seconds int) []byte {
+	b = strconv.AppendInt(b, int64(n), 10)
+	b = append(b, ";w="...)
+	return strconv.AppendInt(b, int64(seconds), 10)
 }
 
 // tooMany refuses a client until the limit lets it in again. Retry-After
