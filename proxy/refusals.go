@@ -48,16 +48,17 @@ func (q *RefusalQuery) chooses(r *Refusal) bool {
 // refusals is a ring of the last ones.
 type refusals struct {
 	mu   sync.Mutex
-	ring []Refusal
+	ring []Refusal // grows up to most
+	most int
 	next int
 }
 
-func newRefusals(size int) *refusals { return &refusals{ring: make([]Refusal, 0, size)} }
+func newRefusals(size int) *refusals { return &refusals{most: size} }
 
 func (l *refusals) add(r Refusal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.ring) < cap(l.ring) {
+	if len(l.ring) < l.most {
 		l.ring = append(l.ring, r)
 		return
 	}

@@ -14,16 +14,23 @@ const (
 	garbage      = 64 << 20  // bytes of it that may pile up
 	memoryLimit  = 512 << 20 // soft: above it the collector works harder
 	leastPercent = 100
+	calmPercent  = 200 // at most, while few requests come: a long transfer alone shall not grow the heap
 	mostPercent  = 400
 
 	memoryLook = 500 * time.Millisecond
-	quiet      = 512 << 10 // bytes allocated between two looks: nobody is asking
+	calm       = 16 << 20  // bytes allocated between two looks: not many are asking
+	quiet      = 512 << 10 // nobody is
 	worthwhile = 2 << 20   // bytes of garbage that are worth a collection then
 )
 
-// percentFor is GOGC for a live heap of so many bytes.
-func percentFor(live uint64) int {
-	return int(min(mostPercent, max(leastPercent, garbage*100/max(live, 1))))
+// percentFor is GOGC for a live heap of so many bytes and so many allocated
+// between two looks.
+func percentFor(live, allocated uint64) int {
+	percent := min(mostPercent, max(leastPercent, garbage*100/max(live, 1)))
+	if allocated < calm {
+		percent = min(percent, calmPercent)
+	}
+	return int(percent)
 }
 
 // tendMemory keeps GOGC in step with the live heap, and gives back what a
@@ -37,7 +44,8 @@ func tendMemory(ctx context.Context) {
 	}
 	tick := time.NewTicker(memoryLook)
 	defer tick.Stop()
-	percent := 0
+	percent := calmPercent
+	debug.SetGCPercent(percent)
 	_, last := look()
 	collected := last
 	for {
@@ -47,7 +55,7 @@ func tendMemory(ctx context.Context) {
 		case <-tick.C:
 		}
 		live, now := look()
-		if want := percentFor(live); want != percent {
+		if want := percentFor(live, now-last); want != percent {
 			percent = want
 			debug.SetGCPercent(percent)
 		}

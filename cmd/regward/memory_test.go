@@ -10,12 +10,22 @@ import (
 )
 
 func TestGarbageMayGrowWhileTheHeapIsSmall(t *testing.T) {
+	const busy = calm * 4
 	for _, tt := range []struct {
-		live uint64
-		want int
-	}{{0, mostPercent}, {4 << 20, mostPercent}, {32 << 20, 200}, {64 << 20, 100}, {1 << 30, leastPercent}} {
-		if got := percentFor(tt.live); got != tt.want {
-			t.Errorf("a live heap of %d MiB: got %d, want %d", tt.live>>20, got, tt.want)
+		live, allocated uint64
+		want            int
+	}{
+		{0, busy, mostPercent},
+		{4 << 20, busy, mostPercent},
+		{32 << 20, busy, 200},
+		{64 << 20, busy, 100},
+		{1 << 30, busy, leastPercent},
+		{4 << 20, 0, calmPercent}, // a transfer, not a crowd
+		{4 << 20, calm - 1, calmPercent},
+		{1 << 30, 0, leastPercent},
+	} {
+		if got := percentFor(tt.live, tt.allocated); got != tt.want {
+			t.Errorf("a live heap of %d MiB, %d KiB a look: got %d, want %d", tt.live>>20, tt.allocated>>10, got, tt.want)
 		}
 	}
 }
