@@ -14,6 +14,7 @@ func TestX03_APrivateCAIsFoundInCertsD(t *testing.T) {
 	u.has(t, "library/hello:1", small(t))
 	g := startRegward(t, u, teamRules)
 	k := newSkopeo(t, g.host).(*skopeo)
+	k.env = append(k.env, "SSL_CERT_FILE=") // what the other tests trust by
 	inspect := func() outcome { return k.run(t, "inspect", "docker://"+g.host+"/library/hello:1") }
 	inspect().fails(t, "x509")
 
