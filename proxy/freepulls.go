@@ -35,16 +35,16 @@ func (f *freePulls) until(x *exchange, digest string) time.Time {
 	return t
 }
 
-// add makes digests free until t. A time already known is not put off: a pull
-// cannot be stretched by repeating it.
+// add makes digests free until t, or longer where a later pull has done so
+// already. What a free pull names gets the time of the pull that freed it: a
+// pull cannot be stretched by repeating it.
 func (f *freePulls) add(x *exchange, t time.Time, digests ...string) {
 	client, repository := x.buckets.client(), strings.Clone(x.req.Repository) // not all of the request's line with it
 	for _, d := range digests {
 		if !isDigest(d) {
 			continue
 		}
-		// Written anew every few seconds at most: many pull the same thing.
-		if known, ok := f.known.Get(freeKey{client, repository, d}); ok && t.Sub(known) < freeTime/100 && !t.Before(known) {
+		if known, ok := f.known.Get(freeKey{client, repository, d}); ok && !t.After(known) {
 			continue
 		}
 		f.known.Add(freeKey{client, repository, strings.Clone(d)}, t)

@@ -79,11 +79,9 @@ type exchange struct {
 	r     *http.Request
 	id    string
 	start time.Time
-	now   time.Time
 
 	site *site
 	port string
-	peer netip.AddrPort
 	addr netip.Addr
 
 	req        Request
@@ -118,7 +116,6 @@ type exchange struct {
 // and counters.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{h: h, s: h.snapshot.Load(), w: w, r: r, id: newRequestID(), start: h.Now()}
-	x.now = x.start
 	w.Header()["X-Request-Id"] = []string{x.id}
 	h.metrics.inFlight.Inc()
 	defer h.metrics.inFlight.Dec()
@@ -190,9 +187,8 @@ func (x *exchange) arrive() error {
 		remote = "127.0.0.1:0"
 		peer = netip.MustParseAddrPort(remote)
 	}
-	x.peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
 	x.addr = clientAddr(remote, x.r.Header["X-Forwarded-For"], x.s.Proxies)
-	if x.s.OnlyProxy && !inside(x.s.Proxies, x.peer.Addr()) && !x.peer.Addr().IsLoopback() {
+	if at := peer.Addr().Unmap(); x.s.OnlyProxy && !inside(x.s.Proxies, at) && !at.IsLoopback() {
 		return refuse(http.StatusForbidden, "DENIED", "this port is for the proxy in front only").because(reasonNotAllowed)
 	}
 	host, port, err := authority(x.r)

@@ -63,7 +63,7 @@ func (x *exchange) identifyBearer(cred auth.Credential) error {
 	} else if x.s.Current == nil || !x.s.Current(id) {
 		return x.badToken(errRevoked)
 	}
-	x.expired = id.Expires.Add(tokenLeeway).Before(x.now)
+	x.expired = id.Expires.Add(tokenLeeway).Before(x.start)
 	x.call(*id)
 	if x.expired && x.req.Kind != KindUpload {
 		return x.badToken(errExpired)
@@ -86,7 +86,7 @@ func (x *exchange) badToken(err error) error {
 		e.msg, e.reason = "the login this token was given to has changed: log in again", reasonRevoked
 	case errors.As(err, &foreign):
 		x.credential = "foreign token"
-		x.h.foreign.do(x.now, func() {
+		x.h.foreign.do(x.start, func() {
 			x.h.Log.Warn("a token for "+x.site.name+" was signed by a key this instance does not have (kid "+foreign.Kid+"): do several instances run without one token.key_file?", zap.String("request_id", x.id))
 		})
 	default:
@@ -171,5 +171,5 @@ func (x *exchange) leased() bool {
 	if err != nil {
 		return false
 	}
-	return x.now.Sub(up.Start) <= x.s.Lease
+	return x.start.Sub(up.Start) <= x.s.Lease
 }

@@ -61,6 +61,7 @@ func TestL02_APullIsOneManifestGet(t *testing.T) {
 		{"absent frees nothing", []string{"GET " + absentDigest, "GET " + absentDigest}, 2},
 		{"for ten minutes", []string{"GET multi", "+9m59s", "GET " + imageDigest}, 1},
 		{"and no longer", []string{"GET multi", "+10m1s", "GET " + imageDigest}, 2},
+		{"nor shorten what a later pull gave", []string{"GET multi", "+5m", "GET latest", "+1m", "GET " + indexDigest, "+5m", "GET " + imageDigest}, 2},
 		{"free pulls do not prolong it", []string{"GET multi", "+9m", "GET " + indexDigest, "+2m", "GET " + imageDigest}, 2},
 	} {
 		g := newGate(t, usual+"limit people pulls 100/6d\n")

@@ -140,7 +140,7 @@ func (x *exchange) grant(ask tokenAsk) error {
 			granted = append(granted, want)
 		}
 	}
-	token, err := x.s.Tokens.Issue(x.who.Identity, x.site.name, granted, x.now, x.s.TokenTTL)
+	token, err := x.s.Tokens.Issue(x.who.Identity, x.site.name, granted, x.start, x.s.TokenTTL)
 	if err != nil {
 		return refuse(http.StatusInternalServerError, "UNKNOWN", "no token could be made").from(err)
 	}
