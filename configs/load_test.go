@@ -397,7 +397,7 @@ upstreams: [{url: "https://nexus/repository/x/", shared_blobs: false, redirects:
 groups: {dev: ann, ops: [Bob, bob]}
 rules:
   - {subjects: user:Ann, repositories: "a/**", allow: "*", from: 10.0.0.7}
-limits: {name: one, count: failed_logins, rate: 5/1h, burst: 7, exempt: [group:dev, 10.0.0.0/8, user:Root]}
+limits: [{name: one, count: pulls, rate: 5/1h, burst: 7, exempt: [group:dev, 10.0.0.0/8, user:Root]}, {name: two, count: failed_logins, rate: 5/1h, exempt: 10.0.0.0/8}]
 health: {listen: off}
 admin: {listen: ["127.0.0.1:1", unix:/run/a.sock]}
 uploads: {lease: 0}
@@ -419,7 +419,7 @@ uploads: {lease: 0}
 	if r.Subjects[0].Name() != "ann" || !r.Allow.Has(auth.Delete) || r.From[0].String() != "10.0.0.7/32" || r.Where != "rules[0] at regward.yaml:7" {
 		t.Errorf("rule: %+v", r)
 	}
-	if len(c.Limits) != 1 {
+	if len(c.Limits) != 2 {
 		t.Fatalf("the built in limits are not replaced: %+v", c.Limits)
 	}
 	l := c.Limits[0]

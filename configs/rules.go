@@ -111,6 +111,12 @@ func (k *checker) checkAudience(at string, l Limit) {
 		if len(l.Repositories) > 0 {
 			k.bad(at+".repositories", "a failed login is about no repository", "leave it out")
 		}
+		if len(l.Subjects) > 0 {
+			k.bad(at+".subjects", "whose login failed is not known: anybody can type a name", "leave it out, or choose by from")
+		}
+		if len(l.Exempt.Subjects) > 0 {
+			k.bad(at+".exempt", fmt.Sprintf("%s: whose login failed is not known, anybody can type a name", l.Exempt.Subjects[0]), "exempt networks: 10.0.0.0/8")
+		}
 	}
 	for _, key := range []string{"subjects", "repositories", "from"} {
 		empty := map[string]bool{"subjects": len(l.Subjects) == 0, "repositories": len(l.Repositories) == 0, "from": len(l.From) == 0}[key]
