@@ -33,9 +33,11 @@ func (a Action) String() string {
 }
 
 // Access is one action on one repository, by the name the client uses.
-// Tag is set for tag rules only.
+// Tag is set for tag rules only, Full for what only one hostname leads to:
+// rules may name that with the hostname in front, or without.
 type Access struct {
 	Repository string
+	Full       string
 	Tag        string
 	Action     Action
 }

@@ -100,7 +100,7 @@ func (r *Rule) distance(c *Caller, want *Access) (rank int, why string) {
 	if r.Allow == 0 {
 		return far, ""
 	}
-	_, there := r.pattern(want.Repository, &c.Identity)
+	_, there := r.pattern(want, &c.Identity)
 	who, means := r.subject(c)
 	may, here := r.Allow.Has(want.Action), r.fromHolds(c)
 	switch {

@@ -74,7 +74,7 @@ func (r *Rule) applies(c *Caller, want *Access) (Pattern, Subject, string) {
 	if want.Action < Pull || want.Action > Delete || !ValidRepository(want.Repository) {
 		return Pattern{}, Subject{}, fmt.Sprintf("%s is no repository name", shorten(want.Repository))
 	}
-	pattern, ok := r.pattern(want.Repository, &c.Identity)
+	pattern, ok := r.pattern(want, &c.Identity)
 	if !ok {
 		return Pattern{}, Subject{}, fmt.Sprintf("%s is not in %s", want.Repository, join(r.Repositories, Pattern.String))
 	}

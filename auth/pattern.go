@@ -123,6 +123,19 @@ func (p *Pattern) UnmarshalText(text []byte) (err error) {
 // MarshalText is String.
 func (p Pattern) MarshalText() ([]byte, error) { return []byte(p.text), nil }
 
+// means reports whether the pattern is about what is wanted: its name, or, for
+// a pattern that begins with a hostname, the name behind that hostname.
+func (p Pattern) means(want *Access, id *Identity) bool {
+	if p.Match(want.Repository, id) {
+		return true
+	}
+	if want.Full == "" {
+		return false
+	}
+	host, ok := p.first()
+	return ok && host == want.Full[:partEnd(want.Full, 0)] && p.Match(want.Full, id)
+}
+
 // Match reports whether repository, which must be a valid name, is one of those
 // the pattern means to id. A user or group whose name is no legal part of a
 // repository name is put in nowhere.

@@ -69,9 +69,9 @@ func (r *Rule) fromHolds(c *Caller) bool {
 }
 
 // pattern is the first one that means the repository.
-func (r *Rule) pattern(repository string, id *Identity) (Pattern, bool) {
+func (r *Rule) pattern(want *Access, id *Identity) (Pattern, bool) {
 	for _, p := range r.Repositories {
-		if p.Match(repository, id) {
+		if p.means(want, id) {
 			return p, true
 		}
 	}
@@ -158,6 +158,11 @@ func (x *index) add(r *Rule, at int) {
 // find is the first entry in the file that means c and what it wants.
 func (x *index) find(c *Caller, want *Access) (*entry, Subject) {
 	named, who := match(x.first[want.Repository[:partEnd(want.Repository, 0)]], c, want)
+	if want.Full != "" {
+		if full, whose := match(x.first[want.Full[:partEnd(want.Full, 0)]], c, want); named == nil || full != nil && full.before(named) {
+			named, who = full, whose
+		}
+	}
 	wild, whoever := match(x.wild, c, want)
 	if named == nil || wild != nil && wild.before(named) {
 		return wild, whoever
@@ -172,7 +177,7 @@ func (e *entry) before(o *entry) bool {
 func match(entries []entry, c *Caller, want *Access) (*entry, Subject) {
 	for i := range entries {
 		e := &entries[i]
-		if !e.rule.actions().Has(want.Action) || !e.pattern.Match(want.Repository, &c.Identity) {
+		if !e.rule.actions().Has(want.Action) || !e.pattern.means(want, &c.Identity) {
 			continue
 		}
 		if s, ok := e.rule.subject(c); ok && e.rule.fromHolds(c) {
