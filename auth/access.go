@@ -42,6 +42,14 @@ type Access struct {
 	Action     Action
 }
 
+// Name is the repository, with its hostname in front where one alone leads there.
+func (a *Access) Name() string {
+	if a.Full != "" {
+		return a.Full
+	}
+	return a.Repository
+}
+
 // Actions is a set of actions, as rules hold them.
 type Actions uint8
 

@@ -123,9 +123,9 @@ func (p *Pattern) UnmarshalText(text []byte) (err error) {
 // MarshalText is String.
 func (p Pattern) MarshalText() ([]byte, error) { return []byte(p.text), nil }
 
-// means reports whether the pattern is about what is wanted: its name, or, for
+// Means reports whether the pattern is about what is wanted: its name, or, for
 // a pattern that begins with a hostname, the name behind that hostname.
-func (p Pattern) means(want *Access, id *Identity) bool {
+func (p Pattern) Means(want *Access, id *Identity) bool {
 	if p.Match(want.Repository, id) {
 		return true
 	}

@@ -41,7 +41,7 @@ func TestEveryNameHasOnePlace(t *testing.T) {
 		{"a.example", "docker.io", "library/alpine", auth.Found{Index: 0, Repository: "hub/library/alpine", Name: "library/alpine", ByNS: true}, true},
 		{"a.example", "docker.io", "alpine", auth.Found{Index: 0, Repository: "hub/library/alpine", Name: "library/alpine", ByNS: true}, true},
 		{"a.example", "docker.io", "hub/library/alpine", auth.Found{Index: 0, Repository: "hub/library/alpine", Name: "library/alpine", ByNS: true}, true}, // M05
-		{"a.example", "quay.io", "library/alpine", auth.Found{Index: 3, Repository: "library/alpine", Name: "library/alpine"}, true},                      // nobody's: ignored
+		{"a.example", "quay.io", "library/alpine", auth.Found{Index: 3, Repository: "library/alpine", Name: "library/alpine"}, true},                       // nobody's: ignored
 		{"b.example", "", "app", auth.Found{Index: 4, Repository: "app", Full: "b.example/app", Name: "app"}, true},
 		{"b.example", "", "hub/x", auth.Found{Index: 5, Repository: "hub/x", Full: "b.example/hub/x", Name: "x"}, true},
 		{"a.example", "", "b.example/app", auth.Found{}, false}, // rules mean the other hostname's by it

@@ -71,7 +71,7 @@ func (r *Rule) fromHolds(c *Caller) bool {
 // pattern is the first one that means the repository.
 func (r *Rule) pattern(want *Access, id *Identity) (Pattern, bool) {
 	for _, p := range r.Repositories {
-		if p.means(want, id) {
+		if p.Means(want, id) {
 			return p, true
 		}
 	}
@@ -177,7 +177,7 @@ func (e *entry) before(o *entry) bool {
 func match(entries []entry, c *Caller, want *Access) (*entry, Subject) {
 	for i := range entries {
 		e := &entries[i]
-		if !e.rule.actions().Has(want.Action) || !e.pattern.means(want, &c.Identity) {
+		if !e.rule.actions().Has(want.Action) || !e.pattern.Means(want, &c.Identity) {
 			continue
 		}
 		if s, ok := e.rule.subject(c); ok && e.rule.fromHolds(c) {

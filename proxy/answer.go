@@ -62,7 +62,7 @@ func (x *exchange) wait(out *outgoing) {
 	if x.r.ProtoMajor == 1 {
 		return
 	}
-	if most := x.writeTimeout(); most > 0 && (out.Final || x.body != nil || x.s.Settings.Upstream.HeaderTimeout+x.s.idle() > most) {
+	if most := x.writeTimeout(); most > 0 && (out.Final || x.body != nil || x.up.settings.HeaderTimeout+x.s.idle() > most) {
 		x.patient = true
 		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Time{})
 	}

@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/regward/regward/auth"
 )
 
 // dial is a bare connection to the gate, TLS done.
@@ -144,7 +146,7 @@ func TestARememberedRefusalKeepsNoMoreThanItSays(t *testing.T) {
 	repository, reference := target[4:18], target[29:35]
 	h := New(Options{})
 	x := &exchange{h: h, r: req, s: &Snapshot{}, site: &site{name: gateHost}, refusal: refuse(401, "DENIED", "no"),
-		req: Request{Kind: KindManifest, Repository: repository, Reference: reference}}
+		req: Request{Kind: KindManifest, Repository: repository, Reference: reference}, repo: auth.Access{Repository: repository}}
 	x.remember()
 	r := h.Refusals(RefusalQuery{})[0]
 	for what, pair := range map[string][2]string{

@@ -90,12 +90,12 @@ func (x *exchange) uncapped() *auth.Caller {
 // upstreamPage is one page of the upstream's catalog and the query of the next.
 func (x *exchange) upstreamPage(query url.Values) (names []string, next url.Values, err error) {
 	asked := time.Now()
-	resp, err := x.s.upstream.do(x.r.Context(), &outgoing{
+	resp, err := x.s.backends[0].do(x.r.Context(), &outgoing{
 		Method:    http.MethodGet,
 		Path:      "/v2/_catalog",
 		RawQuery:  query.Encode(),
 		Header:    http.Header{"Accept": jsonType},
-		Scope:     upstreamScope(&x.req),
+		Scope:     "registry:catalog:*",
 		RequestID: x.id,
 		User:      x.who.Name,
 	})

@@ -24,24 +24,35 @@ func (x *exchange) decide() error {
 	if x.expired && !x.leased() {
 		return x.badToken(errExpired)
 	}
+	if q.Kind == KindCatalog {
+		return nil
+	}
+	if x.up == nil { // told only to who may pull it (S04)
+		return refuse(http.StatusNotFound, "NAME_UNKNOWN", "no registry behind this one holds "+q.Repository)
+	}
 	x.dropMount()
-	if x.s.Settings.Upstream.ReadOnly != "" && writes(q.Method) {
-		return refuse(http.StatusForbidden, "DENIED", x.s.Settings.Upstream.ReadOnly).because(reasonReadOnly)
+	if text := x.up.settings.ReadOnly; text != "" && writes(q.Method) {
+		return refuse(http.StatusForbidden, "DENIED", text).because(reasonReadOnly)
 	}
 	return nil
 }
 
 func writes(method string) bool { return method != http.MethodGet && method != http.MethodHead }
 
-// dropMount turns a mount from a repository the caller may not pull into a
-// plain upload start: 202 is the only refusal that all clients survive (P14).
+// dropMount turns a mount from a repository the caller may not pull, or that
+// another upstream holds, into a plain upload start: 202 is the only refusal
+// that all clients survive (P14).
 func (x *exchange) dropMount() {
-	if x.req.Mount == "" {
+	q := &x.req
+	if q.Mount == "" {
 		return
 	}
-	if d := x.s.Policy.Decide(&x.who, []auth.Access{x.req.Source()}); !d.Allowed() {
-		x.req.Mount, x.req.From = "", ""
+	f, ok := x.s.places.Find(x.site.name, q.Query.NS, q.From)
+	if ok && f.Index == x.up.at && x.s.Policy.Decide(&x.who, []auth.Access{f.Access(auth.Pull)}).Allowed() {
+		x.from = f.Name
+		return
 	}
+	q.Mount, q.From = "", ""
 }
 
 // denied is the answer to a caller without the right: 401, since clients

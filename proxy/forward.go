@@ -32,7 +32,7 @@ func (x *exchange) forward() error {
 	}
 	x.wait(out)
 	asked := time.Now()
-	resp, err := x.s.upstream.do(x.r.Context(), out)
+	resp, err := x.up.do(x.r.Context(), out)
 	x.upstreamTime = time.Since(asked)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (x *exchange) outgoing() (*outgoing, error) {
 	out := &outgoing{
 		Method:      q.Method,
 		Header:      requestHeader(x.r, q, x.addr.String()),
-		Scope:       upstreamScope(q),
+		Scope:       x.upstreamScope(),
 		Blob:        q.Kind == KindBlob && (q.Method == http.MethodGet || q.Method == http.MethodHead),
 		Final:       q.Kind == KindUpload && q.Method == http.MethodPut,
 		Hostnames:   x.s.names,
@@ -60,33 +60,31 @@ func (x *exchange) outgoing() (*outgoing, error) {
 		User:        x.who.Name,
 	}
 	if q.Kind == KindUpload {
-		up, err := x.s.sealer.open(q.Reference, q.Repository, x.who.Name)
+		up, err := x.up.uploads.open(q.Reference, x.repo.Repository, x.who.Name)
 		if err != nil {
 			return nil, err
 		}
 		x.upload = &up
-		if out.URL, err = x.s.upstream.uploadURL(up.Target, q.Query.Digest); err != nil {
+		if out.URL, err = x.up.uploadURL(up.Target, q.Query.Digest); err != nil {
 			return nil, err
 		}
 	} else {
-		out.Path, out.RawQuery = q.upstream("", q.Repository, q.From)
+		out.Path, out.RawQuery = q.upstream("", x.name, x.from)
 	}
 	return out, x.addBody(out)
 }
 
-// upstreamScope is what a token of the upstream's must cover.
-func upstreamScope(q *Request) string {
-	switch {
+// upstreamScope is what a token of the upstream's must cover, in its own names.
+func (x *exchange) upstreamScope() string {
+	switch q := &x.req; {
 	case q.Method == http.MethodDelete && q.Kind != KindUpload:
-		return "repository:" + q.Repository + ":delete"
-	case q.Kind == KindCatalog:
-		return "registry:catalog:*"
+		return "repository:" + x.name + ":delete"
 	case q.Mount != "":
-		return "repository:" + q.Repository + ":pull,push repository:" + q.From + ":pull"
+		return "repository:" + x.name + ":pull,push repository:" + x.from + ":pull"
 	case q.Kind == KindUpload || q.Kind == KindUploadStart || writes(q.Method):
-		return "repository:" + q.Repository + ":pull,push"
+		return "repository:" + x.name + ":pull,push"
 	}
-	return "repository:" + q.Repository + ":pull"
+	return "repository:" + x.name + ":pull"
 }
 
 // addBody lets the client's body through where the route has one.
@@ -186,10 +184,18 @@ func (x *exchange) deliver(resp *http.Response) error {
 		h["Content-Type"] = nil // or net/http would guess one (R12)
 	}
 	x.mapLink(h, resp)
+	if x.nsUsed {
+		h["Oci-Namespace"] = []string{x.req.Query.NS} // M01
+	}
 	x.digest = resp.Header.Get("Docker-Content-Digest")
 	x.noteEvent(resp.StatusCode)
-	if x.pulled(resp) {
+	switch {
+	case x.pulled(resp):
 		return x.deliverManifest(resp)
+	case x.renamed() && x.req.Kind == KindTags && resp.StatusCode == http.StatusOK:
+		return x.deliverTags(resp)
+	case x.renamed() && resp.StatusCode >= 400 && isJSON(resp.Header):
+		return x.deliverError(resp)
 	}
 	return x.stream(resp)
 }
@@ -211,15 +217,15 @@ func (x *exchange) mapLocation(h http.Header, resp *http.Response) error {
 	case q.Kind != KindUpload && q.Kind != KindUploadStart:
 		return nil
 	}
-	next, err := x.s.upstream.resolveLocation(resp.Request.URL, loc)
+	next, err := x.up.resolveLocation(resp.Request.URL, loc)
 	if err != nil {
 		return err
 	}
-	up := upload{Repository: q.Repository, Principal: x.who.Name, Start: x.start, Target: x.s.upstream.uploadTarget(next)}
+	up := upload{Repository: x.repo.Repository, Principal: x.who.Name, Start: x.start, Target: x.up.uploadTarget(next)}
 	if x.upload != nil {
 		up.Start = x.upload.Start
 	}
-	id, err := x.s.sealer.seal(up)
+	id, err := x.up.uploads.seal(up)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (f *freePulls) until(x *exchange, digest string) time.Time {
 	if !x.s.countsPulls || !isDigest(digest) {
 		return time.Time{}
 	}
-	t, _ := f.known.Get(freeKey{x.buckets.client(), x.req.Repository, digest})
+	t, _ := f.known.Get(freeKey{x.buckets.client(), x.repository(), digest})
 	return t
 }
 
@@ -39,7 +39,7 @@ func (f *freePulls) until(x *exchange, digest string) time.Time {
 // already. What a free pull names gets the time of the pull that freed it: a
 // pull cannot be stretched by repeating it.
 func (f *freePulls) add(x *exchange, t time.Time, digests ...string) {
-	client, repository := x.buckets.client(), strings.Clone(x.req.Repository) // not all of the request's line with it
+	client, repository := x.buckets.client(), strings.Clone(x.repository()) // not all of the request's line with it
 	for _, d := range digests {
 		if !isDigest(d) {
 			continue

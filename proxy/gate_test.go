@@ -236,8 +236,8 @@ func (g *gate) base(text string) Settings {
 		PrefixV6:  64,
 		Proxies:   []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		Catalog:   true,
-		Upstream: UpstreamSettings{Name: "registry", URL: base, Follow: true, HeaderTimeout: 5 * time.Second,
-			ConnectTimeout: time.Second, IdleTimeout: 5 * time.Second},
+		Upstreams: []UpstreamSettings{{Name: "registry", URL: base, Follow: true, HeaderTimeout: 5 * time.Second,
+			ConnectTimeout: time.Second, IdleTimeout: 5 * time.Second}},
 		IdleTimeout: 5 * time.Second,
 	}
 	setPasswords(g, &s, gatePasswords())
@@ -365,7 +365,9 @@ func (g *gate) serve() {
 		g.h2.CloseIdleConnections()
 		g.srv.CloseClientConnections()
 		g.srv.Close()
-		g.Current().upstream.Close()
+		for _, b := range g.Current().backends {
+			b.Close()
+		}
 	})
 }
 

@@ -58,8 +58,12 @@ func New(o Options) *Handler {
 // way keep theirs.
 func (h *Handler) Swap(s *Snapshot) (old *Snapshot) {
 	old = h.snapshot.Swap(s)
-	if old != nil && old.upstream != s.upstream {
-		old.upstream.Close()
+	if old != nil {
+		for _, b := range old.backends {
+			if !s.uses(b.Upstream) {
+				b.Close()
+			}
+		}
 	}
 	return old
 }
@@ -85,6 +89,11 @@ type exchange struct {
 	addr netip.Addr
 
 	req        Request
+	up         *backend    // which upstream it is for; nil for what is no repository's, or at none
+	name       string      // of the repository there
+	from       string      // of the mount's source there
+	repo       auth.Access // of the repository as rules know it
+	nsUsed     bool        // ns= led to the upstream
 	who        auth.Caller
 	buckets    buckets // of who
 	credential string  // what came with the request, for records
@@ -165,6 +174,9 @@ func (x *exchange) serve() error {
 func (x *exchange) gate() error {
 	var err error
 	if x.req, err = ParseRequest(x.r.Method, x.r.URL); err != nil { // what is asked
+		return err
+	}
+	if err := x.find(); err != nil { // where it is
 		return err
 	}
 	if err := x.identify(); err != nil { // who asks

@@ -100,6 +100,9 @@ func (x *exchange) badToken(err error) error {
 func (x *exchange) call(id auth.Identity) {
 	x.who = auth.Caller{Identity: id, Addr: x.addr}
 	x.buckets = buckets{s: x.s, c: &x.who}
+	if x.up != nil {
+		x.buckets.prefix = x.up.settings.Place.Prefix
+	}
 	x.loginVia = id.Via
 	fixed := x.s.Groups[id.Name]
 	if id.Anonymous() || len(fixed) == 0 {
@@ -167,7 +170,10 @@ func (x *exchange) leased() bool {
 	if x.s.Lease <= 0 || x.req.Kind != KindUpload || !writes(x.req.Method) {
 		return false
 	}
-	up, err := x.s.sealer.open(x.req.Reference, x.req.Repository, x.who.Name)
+	if x.up == nil {
+		return false
+	}
+	up, err := x.up.uploads.open(x.req.Reference, x.repo.Repository, x.who.Name)
 	if err != nil {
 		return false
 	}

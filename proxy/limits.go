@@ -15,9 +15,9 @@ import (
 	"github.com/regward/regward/ratelimit"
 )
 
-// counts reports whether l counts what c does to repository. Whose failed
+// counts reports whether l counts what c does to a repository. Whose failed
 // logins they are cannot be known, so subjects do not narrow those.
-func (l *Limit) counts(c *auth.Caller, repository string) bool {
+func (l *Limit) counts(c *auth.Caller, repository *auth.Access) bool {
 	if l.Count != FailedLogins {
 		if len(l.Subjects) > 0 && !anySubject(l.Subjects, c) {
 			return false
@@ -44,9 +44,9 @@ func anySubject(subjects []auth.Subject, c *auth.Caller) bool {
 	return false
 }
 
-func anyPattern(patterns []auth.Pattern, repository string, id *auth.Identity) bool {
+func anyPattern(patterns []auth.Pattern, repository *auth.Access, id *auth.Identity) bool {
 	for i := range patterns {
-		if patterns[i].Match(repository, id) {
+		if patterns[i].Means(repository, id) {
 			return true
 		}
 	}
@@ -67,12 +67,23 @@ func inside(nets []netip.Prefix, a netip.Addr) bool {
 type buckets struct {
 	s          *Snapshot
 	c          *auth.Caller
+	prefix     string // of the upstream
 	user, addr string
+}
+
+// namespace is a repository's upstream prefix and first part.
+func namespace(repository *auth.Access, prefix string) string {
+	name := repository.Name()
+	start := len(name) - len(repository.Repository) + len(prefix)
+	if i := strings.IndexByte(name[start:], '/'); i >= 0 {
+		return name[:start+i]
+	}
+	return name
 }
 
 // of are the buckets of l that an access falls into: none where l counts by
 // what the caller does not have, several for groups.
-func (b *buckets) of(l *Limit, repository string, buf []string) []string {
+func (b *buckets) of(l *Limit, repository *auth.Access, buf []string) []string {
 	switch l.Per {
 	case PerUser:
 		if !b.c.Anonymous() {
@@ -85,13 +96,12 @@ func (b *buckets) of(l *Limit, repository string, buf []string) []string {
 	case PerGroup:
 		buf = append(buf, groupClients(l, b.c)...)
 	case PerNamespace:
-		ns, _, _ := strings.Cut(repository, "/")
-		if ns != "" {
-			buf = append(buf, "namespace:"+ns)
+		if repository.Repository != "" {
+			buf = append(buf, "namespace:"+namespace(repository, b.prefix))
 		}
 	case PerRepository:
-		if repository != "" {
-			buf = append(buf, "repository:"+repository)
+		if repository.Repository != "" {
+			buf = append(buf, "repository:"+repository.Name())
 		}
 	case PerAll:
 		buf = append(buf, "all")
@@ -145,7 +155,7 @@ func (s *Snapshot) addrKey(a netip.Addr) string { return clientKey(a, s.PrefixV4
 func (s *Settings) LimitsFor(c *auth.Caller, a auth.Access) (out []Limit) {
 	for _, l := range s.Limits {
 		counts := map[Count]bool{Requests: true, Pulls: a.Action == auth.Pull, Pushes: a.Action == auth.Push}
-		if counts[l.Count] && l.counts(c, a.Repository) {
+		if counts[l.Count] && l.counts(c, &a) {
 			out = append(out, l)
 		}
 	}
@@ -190,14 +200,14 @@ func (x *exchange) spend(counts []Count) error {
 	var names [4]string
 	for i := range x.s.limits {
 		l := &x.s.limits[i]
-		if !slices.Contains(counts, l.Count) || !l.counts(&x.who, x.req.Repository) {
+		if !slices.Contains(counts, l.Count) || !l.counts(&x.who, &x.repo) {
 			continue
 		}
 		if l.DryRun {
 			dry = append(dry, l)
 			continue
 		}
-		for _, c := range x.buckets.of(l, x.req.Repository, names[:0]) {
+		for _, c := range x.buckets.of(l, &x.repo, names[:0]) {
 			take = append(take, ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: c}, Rate: l.Rate, N: 1})
 			limits = append(limits, l)
 		}
@@ -221,7 +231,7 @@ func (x *exchange) spend(counts []Count) error {
 
 func (x *exchange) dryRun(limits []*Limit) {
 	for _, l := range limits {
-		for _, c := range x.buckets.of(l, x.req.Repository, nil) {
+		for _, c := range x.buckets.of(l, &x.repo, nil) {
 			res, err := x.h.Limiter.Take(x.r.Context(), ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: c}, Rate: l.Rate, N: 1})
 			if err == nil && !res.OK {
 				x.wouldThrottle = append(x.wouldThrottle, l.Name)
@@ -243,11 +253,11 @@ func (x *exchange) showPulls() {
 	var at *Limit
 	for i := range x.s.limits {
 		l := &x.s.limits[i]
-		if l.Count != Pulls || l.DryRun || !l.counts(&x.who, x.req.Repository) {
+		if l.Count != Pulls || l.DryRun || !l.counts(&x.who, &x.repo) {
 			continue
 		}
 		var names [4]string
-		for _, c := range x.buckets.of(l, x.req.Repository, names[:0]) {
+		for _, c := range x.buckets.of(l, &x.repo, names[:0]) {
 			res, err := x.h.Limiter.Take(x.r.Context(), ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: c}, Rate: l.Rate})
 			if err == nil && (at == nil || res.Remaining < best.Remaining) {
 				best, at, whose = res, l, c
@@ -393,10 +403,10 @@ func (g guard) each(c auth.Credential, do func(*Limit, ratelimit.Spend) error) e
 	whose := buckets{s: g.s, c: &claimed}
 	for i := range g.s.limits {
 		l := &g.s.limits[i]
-		if l.Count != FailedLogins || !l.counts(&claimed, "") {
+		if l.Count != FailedLogins || !l.counts(&claimed, &auth.Access{}) {
 			continue
 		}
-		for _, client := range whose.of(l, "", nil) {
+		for _, client := range whose.of(l, &auth.Access{}, nil) {
 			if err := do(l, ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: client}, Rate: l.Rate}); err != nil {
 				return err
 			}

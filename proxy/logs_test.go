@@ -60,8 +60,8 @@ func everything(t *testing.T) (*gate, []string) {
 	g := newGate(t, usual+`
 		limit people pulls 3/h subjects=user:bob
 		limit trial  requests 1/h dry_run`, func(s *Settings) {
-		s.Upstream.HeaderTimeout = 100 * time.Millisecond
-		s.Upstream.Username, s.Upstream.Password = "regward", "upstream-secret-9"
+		s.Upstreams[0].HeaderTimeout = 100 * time.Millisecond
+		s.Upstreams[0].Username, s.Upstreams[0].Password = "regward", "upstream-secret-9"
 	})
 	secrets := []string{annPassword, bobPassword, carlPassword, "upstream-secret-9", "wrong-secret-1", "wrong-secret-2"}
 	for i := range 12 {
@@ -109,7 +109,7 @@ func everything(t *testing.T) (*gate, []string) {
 		resp.Body.Close()
 	}
 	next := g.settings
-	next.Upstream.ReadOnly = "moving"
+	next.Upstreams[0].ReadOnly = "moving"
 	g.swap(next)
 	g.do("PUT", "/v2/coolteam/app/manifests/1", bearer(ann), body(image))
 	g.clock.pass(time.Hour)

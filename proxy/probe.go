@@ -64,6 +64,14 @@ func (u *Upstream) check(ctx context.Context) error {
 	return nil
 }
 
-// ProbeUpstream asks the upstream whether it is there and takes the account,
-// over the connections and with the tokens that requests use.
-func (s *Snapshot) ProbeUpstream(ctx context.Context) (Probe, error) { return s.upstream.Probe(ctx) }
+// Behind are the upstreams of the snapshot, in the order of its settings.
+func (s *Snapshot) Behind() []*Upstream {
+	list := make([]*Upstream, len(s.backends))
+	for i, b := range s.backends {
+		list[i] = b.Upstream
+	}
+	return list
+}
+
+// Name is what records call the upstream.
+func (u *Upstream) Name() string { return u.settings.Name }

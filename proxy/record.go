@@ -133,8 +133,8 @@ func (x *exchange) what(f []zap.Field) []zap.Field {
 	if x.loginVia != "" {
 		f = append(f, zap.String("via", x.loginVia))
 	}
-	if x.req.Repository != "" {
-		f = append(f, zap.String("repository", x.req.Repository))
+	if x.repo.Repository != "" {
+		f = append(f, zap.String("repository", x.repo.Repository))
 	}
 	if action := actionOf(&x.req); action != "" {
 		f = append(f, zap.String("action", action))

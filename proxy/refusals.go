@@ -97,7 +97,7 @@ func (x *exchange) remember() {
 	// Copies: a part of a string keeps all of it alive, here for thousands of requests.
 	r := Refusal{
 		Time: x.start, RequestID: x.id, Host: x.host(), User: x.who.Name, Credential: x.credential, Addr: x.addr,
-		Repository: strings.Clone(x.req.Repository), Reference: strings.Clone(x.req.Reference), Action: actionOf(&x.req),
+		Repository: strings.Clone(x.repo.Repository), Reference: strings.Clone(x.req.Reference), Action: actionOf(&x.req),
 		Status: x.status, Code: x.refusal.code, Reason: x.reason(), Message: x.refusal.msg, Limit: x.limitName,
 		UserAgent: strings.Clone(short(x.r.UserAgent())), Config: x.s.Version,
 	}

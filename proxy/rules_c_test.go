@@ -279,7 +279,7 @@ func TestC13_HeadIsChallengedLikeGet(t *testing.T) {
 }
 
 func TestC14_NoChallengeButOn401(t *testing.T) {
-	g := newGate(t, usual+"limit few pulls 1/h subjects=user:bob", func(s *Settings) { s.Upstream.ReadOnly = "moving" })
+	g := newGate(t, usual+"limit few pulls 1/h subjects=user:bob", func(s *Settings) { s.Upstreams[0].ReadOnly = "moving" })
 	// The upstream offers one with everything.
 	g.up.answer(func(w http.ResponseWriter, _ *http.Request) bool {
 		w.Header().Set("WWW-Authenticate", `Basic realm="upstream"`)

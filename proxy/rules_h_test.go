@@ -226,7 +226,7 @@ func TestH07_ContinueOnlyAfterAuthorisation(t *testing.T) {
 func TestH10_OnlyIdlingIsTimed(t *testing.T) {
 	// Everything below takes several times the idle timeout, but never idles for it.
 	const idle = 300 * time.Millisecond
-	g := newGate(t, usual, func(s *Settings) { s.IdleTimeout, s.Upstream.IdleTimeout = idle, idle })
+	g := newGate(t, usual, func(s *Settings) { s.IdleTimeout, s.Upstreams[0].IdleTimeout = idle, idle })
 	ann := g.as("ann", pushes("coolteam/app"))
 	slow := func(p *io.PipeWriter) {
 		for range 5 {
@@ -268,7 +268,7 @@ func TestH10_OnlyIdlingIsTimed(t *testing.T) {
 
 func TestH10_AnIdleTransferEnds(t *testing.T) {
 	const idle = 200 * time.Millisecond
-	g := newGate(t, usual, func(s *Settings) { s.IdleTimeout, s.Upstream.IdleTimeout = idle, idle })
+	g := newGate(t, usual, func(s *Settings) { s.IdleTimeout, s.Upstreams[0].IdleTimeout = idle, idle })
 	ann := g.as("ann", pushes("coolteam/app"))
 	gone := make(chan bool, 4)
 	g.up.answer(func(w http.ResponseWriter, r *http.Request) bool {

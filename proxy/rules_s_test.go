@@ -13,7 +13,7 @@ import (
 )
 
 func TestS01_FormOfARefusal(t *testing.T) {
-	g := newGate(t, usual+"limit few pulls 1/h subjects=user:bob", func(s *Settings) { s.Upstream.HeaderTimeout = 100 * time.Millisecond })
+	g := newGate(t, usual+"limit few pulls 1/h subjects=user:bob", func(s *Settings) { s.Upstreams[0].HeaderTimeout = 100 * time.Millisecond })
 	bob := g.as("bob", pulls("shared/base"), pushes("coolteam/app"))
 	ann := g.as("ann", pulls("coolteam/app"))
 	g.get("/v2/shared/base/manifests/latest", bob)
@@ -98,7 +98,7 @@ func TestS02_StatusOfARefusal(t *testing.T) {
 }
 
 func TestS03_403IsForWhatNoTokenCures(t *testing.T) {
-	g := newGate(t, usual, func(s *Settings) { s.Upstream.ReadOnly = "moving until 18:00" })
+	g := newGate(t, usual, func(s *Settings) { s.Upstreams[0].ReadOnly = "moving until 18:00" })
 	ann := g.as("ann", deletes("coolteam/app"))
 	for _, tt := range [][2]string{
 		{"PUT", "/v2/coolteam/app/manifests/1"},
@@ -260,7 +260,7 @@ func TestS09_Where429IsNeverAnswered(t *testing.T) {
 }
 
 func TestS10_UpstreamDownIs502AndSlowIs504(t *testing.T) {
-	g := newGate(t, usual, func(s *Settings) { s.Upstream.HeaderTimeout = 50 * time.Millisecond })
+	g := newGate(t, usual, func(s *Settings) { s.Upstreams[0].HeaderTimeout = 50 * time.Millisecond })
 	ann := g.as("ann", pushes("coolteam/app"))
 	const target = "/v2/coolteam/app/manifests/latest"
 	g.get(target, ann).want(t, 200)

@@ -34,9 +34,12 @@ type Settings struct {
 	Proxies   []netip.Prefix // trusted_proxies
 	OnlyProxy bool           // tls.mode: off beyond loopback: requests of trusted proxies alone
 
-	Catalog  bool   // false: 404
-	CA       []byte // PEM of tls.mode: internal, for the page at /; nil otherwise
-	Upstream UpstreamSettings
+	Catalog bool   // false: 404
+	Search  bool   // /v1/search (P19)
+	CA      []byte // PEM of tls.mode: internal, for the page at /; nil otherwise
+
+	Upstreams     []UpstreamSettings
+	LoginUpstream string // name of the upstream that is asked about logins (auth.upstream); "" is none
 
 	IdleTimeout time.Duration
 }
@@ -87,9 +90,12 @@ type Limit struct {
 // UpstreamSettings is one upstream registry.
 type UpstreamSettings struct {
 	Name           string
+	Place          auth.Place
 	URL            *url.URL // scheme, host and an optional path in front of /v2/
 	Username       string
 	Password       string // "" without Username
+	Passthrough    bool   // the client's own login goes on; Username serves anonymous callers only
+	SharedBlobs    *bool  // the upstream gives any layer under any image name; nil: not spelled out
 	Follow         bool   // redirects: follow; false: pass
 	RedirectHosts  []string
 	TokenHosts     []string

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/regward/regward/auth"
 )
 
 // Snapshot is what decides: immutable, made by Prepare, replaced whole.
@@ -15,15 +17,24 @@ type Snapshot struct {
 	names         []string
 	limits        []Limit // with their counters
 	countsPulls   bool
-	sealer        *sealer
+	places        *auth.Places
+	backends      []*backend // in the order of places
 	catalogSealer *sealer
-	upstream      *Upstream
+}
+
+// backend is an upstream as a snapshot uses it.
+type backend struct {
+	*Upstream
+	at      int     // its place
+	uploads *sealer // of upload ids
+	pages   *sealer // of cursors
 }
 
 // Prepare builds a whole snapshot, or fails and changes nothing. Connections
 // and tokens of an upstream whose settings did not change are kept.
 func (h *Handler) Prepare(settings Settings) (*Snapshot, error) {
 	s := &Snapshot{Settings: settings, sites: map[string][]*site{}}
+	s.Upstreams = slices.Clone(settings.Upstreams)
 	for _, name := range settings.Hostnames {
 		at := newSite(name)
 		s.sites[at.name] = append(s.sites[at.name], at)
@@ -34,18 +45,51 @@ func (h *Handler) Prepare(settings Settings) (*Snapshot, error) {
 		s.limits[i].allowed = h.metrics.limits.WithLabelValues(s.limits[i].Name, "allowed")
 		s.countsPulls = s.countsPulls || s.limits[i].Count == Pulls
 	}
-	s.sealer = newSealer(settings.Tokens.Derive("upload id"), settings.Upstream.URL.String())
-	s.catalogSealer = newSealer(settings.Tokens.Derive("catalog cursor"), settings.Upstream.URL.String())
-	if old := h.snapshot.Load(); old != nil && reflect.DeepEqual(old.Settings.Upstream, settings.Upstream) && reflect.DeepEqual(old.names, s.names) {
-		s.upstream = old.upstream
-		return s, nil
-	}
-	u, err := NewUpstream(settings.Upstream, UpstreamOptions{Log: h.Log, Now: h.Now})
-	if err != nil {
+	if err := h.prepareUpstreams(s); err != nil {
 		return nil, err
 	}
-	s.upstream = u
 	return s, nil
+}
+
+// prepareUpstreams keeps those of the snapshot in force that are the same.
+func (h *Handler) prepareUpstreams(s *Snapshot) (err error) {
+	list := make([]auth.Place, len(s.Upstreams))
+	urls := make([]string, len(s.Upstreams))
+	for i, u := range s.Upstreams {
+		list[i], urls[i] = u.Place, u.URL.String()
+	}
+	if s.places, err = auth.NewPlaces(list); err != nil {
+		return err
+	}
+	s.catalogSealer = newSealer(s.Tokens.Derive("catalog cursor"), strings.Join(urls, " "))
+	for i, settings := range s.Upstreams {
+		u, err := h.keptUpstream(settings)
+		if err != nil {
+			return err
+		}
+		s.backends = append(s.backends, &backend{Upstream: u, at: i,
+			uploads: newSealer(s.Tokens.Derive("upload id"), urls[i]),
+			pages:   newSealer(s.Tokens.Derive("page cursor"), urls[i]),
+		})
+	}
+	return nil
+}
+
+// keptUpstream is the one in force with these settings, or a new one.
+func (h *Handler) keptUpstream(settings UpstreamSettings) (*Upstream, error) {
+	if old := h.snapshot.Load(); old != nil {
+		for i, b := range old.backends {
+			if reflect.DeepEqual(old.Upstreams[i], settings) {
+				return b.Upstream, nil
+			}
+		}
+	}
+	return NewUpstream(settings, UpstreamOptions{Log: h.Log, Now: h.Now})
+}
+
+// uses reports whether the snapshot has the upstream.
+func (s *Snapshot) uses(u *Upstream) bool {
+	return slices.ContainsFunc(s.backends, func(b *backend) bool { return b.Upstream == u })
 }
 
 // fold is how user names are compared.

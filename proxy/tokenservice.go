@@ -136,6 +136,13 @@ func (x *exchange) grant(ask tokenAsk) error {
 		if !grantable(want) {
 			continue // T06
 		}
+		if want.Action != auth.List {
+			f, ok := x.s.places.Find(x.site.name, "", want.Repository)
+			if !ok {
+				continue
+			}
+			want = f.Access(want.Action) // rules and requests know it by that name
+		}
 		if x.s.Policy.Decide(&x.who, []auth.Access{want}).Allowed() {
 			granted = append(granted, want)
 		}

@@ -43,7 +43,7 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 	default:
 		text := "ready"
 		if wrong := s.upstream(r.Context()); wrong != "" {
-			text += "\nupstream " + snapshot.Settings.Upstream.Name + ": " + wrong
+			text += "\nupstream " + snapshot.Behind()[0].Name() + ": " + wrong
 		}
 		plain(w, http.StatusOK, text)
 	}

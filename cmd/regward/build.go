@@ -46,7 +46,7 @@ func build(cfg *configs.Config, tokens *auth.Tokens, ca []byte) (proxy.Settings,
 		OnlyProxy:   cfg.TLS.Mode == configs.TLSOff && !allLoopback(cfg.Listen),
 		Catalog:     cfg.Catalog != "off",
 		CA:          ca,
-		Upstream:    buildUpstream(cfg),
+		Upstreams:   []proxy.UpstreamSettings{buildUpstream(cfg)},
 		IdleTimeout: time.Duration(cfg.IdleTimeout),
 	}
 	file, err := buildHtpasswd(cfg, tokens)

@@ -61,8 +61,8 @@ func (s *server) upstream(ctx context.Context) string {
 func (s *server) askUpstream(snapshot *proxy.Snapshot) {
 	ctx, cancel := context.WithTimeout(context.Background(), askFor)
 	defer cancel()
-	name := snapshot.Settings.Upstream.Name
-	probe, err := snapshot.ProbeUpstream(ctx)
+	name := snapshot.Behind()[0].Name()
+	probe, err := snapshot.Behind()[0].Probe(ctx)
 	what := probe.Login
 	if err != nil {
 		what = "cannot be reached or answers wrongly"

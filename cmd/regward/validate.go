@@ -67,7 +67,7 @@ func check(ctx context.Context, src configSource, static, online bool) (configs.
 		say(configs.Error, "", err.Error())
 		return problems, nil
 	}
-	up, err := proxy.NewUpstream(settings.Upstream, proxy.UpstreamOptions{})
+	up, err := proxy.NewUpstream(settings.Upstreams[0], proxy.UpstreamOptions{})
 	if err != nil {
 		say(configs.Error, "upstream", err.Error())
 	} else {
@@ -83,7 +83,7 @@ func check(ctx context.Context, src configSource, static, online bool) (configs.
 		}
 	}
 	if online && up != nil {
-		checkOnline(ctx, up, settings.Upstream, say)
+		checkOnline(ctx, up, settings.Upstreams[0], say)
 	}
 	return problems, nil
 }
