@@ -2,10 +2,8 @@ package proxy
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +20,9 @@ func (x *exchange) forward() error {
 		return nil
 	case KindCatalog:
 		return x.catalog()
+	}
+	if err := x.mustBeServedHere(); err != nil {
+		return err
 	}
 	out, err := x.outgoing()
 	if err != nil {
@@ -114,65 +115,6 @@ func (s *Settings) idle() time.Duration {
 	return s.IdleTimeout
 }
 
-// checkAnswer turns what must not pass as it is into a refusal of ours. What
-// goes wrong upstream looks neither like success nor like a refusal.
-func (x *exchange) checkAnswer(resp *http.Response) error {
-	status := resp.StatusCode
-	says := "the registry behind this one answered " + strconv.Itoa(status)
-	switch {
-	case status < 200 || status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired:
-		return broken(errors.New("unexpected status " + strconv.Itoa(status)))
-	case status == http.StatusTooManyRequests:
-		return passWait(resp, refuse(status, "TOOMANYREQUESTS", "the registry behind this one refuses for now: too many requests there; this is no limit of "+x.host()).because(reasonUpstream))
-	case status >= 500:
-		return passWait(resp, refuse(status, "UNAVAILABLE", says+"; try again later").from(errors.New("upstream answered "+resp.Status)))
-	case status >= 400 && !isJSON(resp.Header) && status != http.StatusRequestedRangeNotSatisfiable && x.r.Method != http.MethodHead:
-		return refuse(status, x.codeFor(status), says).because(reasonNotFound)
-	case status == http.StatusOK && x.req.Kind != KindBlob && isPage(resp.Header):
-		return broken(errors.New("the answer is a page for a browser, text/html"))
-	case status == http.StatusAccepted && x.req.Kind == KindUploadStart && resp.Header.Get("Location") == "":
-		return broken(errors.New("an upload was accepted without a Location"))
-	}
-	return nil
-}
-
-// passWait lets the upstream's Retry-After through.
-func passWait(resp *http.Response, e *httpError) *httpError {
-	if wait := resp.Header.Get("Retry-After"); wait != "" {
-		e.with("Retry-After", wait)
-	}
-	return e
-}
-
-// isPage reports whether somebody between us and the registry answered, as
-// login pages and maintenance pages do, with 200.
-func isPage(h http.Header) bool { return strings.HasPrefix(h.Get("Content-Type"), "text/html") }
-
-// codeFor is the code of an upstream's refusal that came without one. A
-// registry without referrers must not seem to lack the repository (S05).
-func (x *exchange) codeFor(status int) string {
-	if status != http.StatusNotFound {
-		return "UNSUPPORTED"
-	}
-	switch x.req.Kind {
-	case KindManifest:
-		return "MANIFEST_UNKNOWN"
-	case KindBlob:
-		return "BLOB_UNKNOWN"
-	case KindUpload:
-		return "BLOB_UPLOAD_UNKNOWN"
-	case KindReferrers:
-		return "UNSUPPORTED"
-	}
-	return "NAME_UNKNOWN"
-}
-
-func isJSON(h http.Header) bool {
-	t, _, _ := strings.Cut(h.Get("Content-Type"), ";")
-	t = strings.TrimSpace(t)
-	return t == "application/json" || strings.HasSuffix(t, "+json")
-}
-
 // deliver writes the upstream's answer under client names.
 func (x *exchange) deliver(resp *http.Response) error {
 	h := x.w.Header()
@@ -252,39 +194,6 @@ func (x *exchange) madeAt(resp *http.Response) string {
 		}
 	}
 	return "/v2/" + q.Repository + "/blobs/"
-}
-
-// mapLink keeps only the query of the upstream's next page (R15).
-func (x *exchange) mapLink(h http.Header, resp *http.Response) {
-	if next := nextPage(resp.Header); next != nil {
-		h["Link"] = []string{"<" + x.req.Path() + "?" + next.Encode() + `>; rel="next"`}
-	}
-}
-
-// nextPage is the query of a Link to the next page: of a bad one only what is
-// known (K1); nil if there is none.
-func nextPage(h http.Header) url.Values {
-	for _, field := range h["Link"] {
-		target, params, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(field), "<"), ">")
-		if !ok || !strings.Contains(params, "next") {
-			continue
-		}
-		u, err := url.Parse(target)
-		if err != nil {
-			continue
-		}
-		keep := url.Values{}
-		for key, values := range u.Query() {
-			switch key {
-			case "n", "last", "artifactType":
-				keep[key] = values
-			}
-		}
-		if len(keep) > 0 {
-			return keep
-		}
-	}
-	return nil
 }
 
 // pulled reports whether the answer is a manifest somebody pulled.

@@ -186,6 +186,10 @@ type outgoing struct {
 	Final     bool     // the PUT that ends an upload: its answer may take ten minutes
 	Hostnames []string // regward's own, for R20
 
+	// Credential is the value of Authorization where the client's own login goes
+	// on (passthrough); "" is regward's own. It goes to the upstream and nowhere else.
+	Credential string
+
 	RequestID, TraceParent string
 	User                   string // for assert_user; "" is anonymous
 }
