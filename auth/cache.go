@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,8 +33,8 @@ type Cache struct {
 	tokens   shards[*Identity]
 	forged   shards[struct{}] // tokens with a wrong signature
 
-	slots     chan struct{} // one for each check under way
-	queued    atomic.Int64
+	hashing   *slots // a core for each
+	asking    *slots // of Remote providers
 	followers atomic.Int64
 	flights   flights
 
@@ -62,7 +63,8 @@ func NewCache(size int, now func() time.Time) *Cache {
 		rejected: newShards[time.Time](size),
 		tokens:   newShards[*Identity](size),
 		forged:   newShards[struct{}](MaxBadTokens),
-		slots:    make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		hashing:  newSlots(max(1, runtime.GOMAXPROCS(0)/2)),
+		asking:   newSlots(MaxRemoteLogins),
 		flights:  flights{under: map[cacheKey]*flight{}},
 		buffers:  sync.Pool{New: func() any { return new([]byte) }},
 	}
@@ -85,8 +87,9 @@ func (k *Cache) Stats() (hits, misses uint64, proven, rejected, tokens int) {
 }
 
 // Login asks by for c unless the answer is known: one flight per credential,
-// at most half of the cores (one at least) hashing, a bounded queue before
-// that (ErrBusy). hit says that the answer was known.
+// at most half of the cores (one at least) hashing, at most MaxRemoteLogins
+// questions of Remote providers under way, a bounded queue before each
+// (ErrBusy). hit says that the answer was known.
 //
 // The guard is asked by whoever begins a check, once it is their turn, and its
 // refusal is theirs alone: who waited for the same check asks for itself. It is
@@ -104,6 +107,7 @@ func (k *Cache) Login(ctx context.Context, by Authenticator, c Credential, t Cac
 	}
 	l := login{Cache: k, key: k.loginKey(by, c), by: by, c: c, times: t, guard: g}
 	l.here = k.sourceKey(l.key, g)
+	l.c.Known = l.spared()
 	for {
 		if id, err, known := l.known(); known {
 			k.hits.Add(1)
@@ -137,7 +141,7 @@ func (k *Cache) Login(ctx context.Context, by Authenticator, c Credential, t Cac
 		case f.err == nil:
 			id, err = l.share(f.id)
 			return id, false, err
-		case !f.refused:
+		case !f.refused && !l.mayDo(f):
 			return Identity{}, false, f.err
 		}
 		// The leader was refused for its own sake. Ask for ours before trying.
@@ -180,13 +184,22 @@ func fresh(at, now time.Time, ttl time.Duration) bool {
 }
 
 func (l *login) admit() error {
-	if l.guard == nil {
-		return nil
-	}
-	if at, ok := l.good.get(l.here); ok && fresh(at, l.now(), GoodBefore) {
+	if l.guard == nil || l.spared() {
 		return nil
 	}
 	return l.guard.Admit(l.c)
+}
+
+// spared reports a login proven from the same source not long ago.
+func (l *login) spared() bool {
+	at, ok := l.good.get(l.here)
+	return ok && fresh(at, l.now(), GoodBefore)
+}
+
+// mayDo reports whether we could find out what the leader of f could not: a
+// provider may have asked nobody because that login came from a stranger.
+func (l *login) mayDo(f *flight) bool {
+	return l.c.Known && !f.known && !errors.Is(f.err, ErrRejected) && !errors.Is(f.err, ErrBusy)
 }
 
 // share gives out what another request has proven, to who is admitted.
@@ -217,29 +230,22 @@ func (l *login) fly(ctx context.Context, f *flight) {
 		}
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, MaxLoginTime)
-	defer cancel()
-	if f.err = l.acquire(); f.err != nil {
-		return
-	}
-	defer func() { <-l.slots }()
-	if f.err = l.admit(); f.err != nil {
-		f.refused = true
-		return
-	}
-	f.id, f.err = l.ask(ctx)
+	f.known = l.c.Known
+	f.id, f.refused, f.err = l.ask(ctx)
 }
 
-// ask has the provider check, and remembers yes and no, but not "could not
-// find out".
-func (l *login) ask(ctx context.Context) (Identity, error) {
-	id, err := l.by.Authenticate(ctx, l.c)
+// ask has the providers check, and remembers yes and no, but not "could not
+// find out" nor what the guard says about this one (refused).
+func (l *login) ask(ctx context.Context) (id Identity, refused bool, err error) {
+	id, refused, err = l.check(ctx)
 	switch now := l.now(); {
+	case refused:
+		return Identity{}, true, err
 	case err == nil:
 		l.rejected.remove(l.key)
 		l.proven.add(l.key, proven{id, now})
 		l.good.add(l.here, now)
-		return id, nil
+		return id, false, nil
 	case errors.Is(err, ErrRejected), errors.Is(err, ErrNotMine), errors.Is(err, ErrMalformed):
 		l.proven.remove(l.key)
 		l.good.remove(l.here)
@@ -247,31 +253,43 @@ func (l *login) ask(ctx context.Context) (Identity, error) {
 		if l.guard != nil {
 			l.guard.Failed(l.c)
 		}
-		return Identity{}, ErrRejected
-	default:
-		return Identity{}, err
+		return Identity{}, false, ErrRejected
 	}
+	return Identity{}, false, err
 }
 
-// acquire waits for a slot, not for long and not with many others.
-func (k *Cache) acquire() error {
-	select {
-	case k.slots <- struct{}{}:
-		return nil
-	default:
+// check asks the providers one after the other, as a Chain does, but each with
+// a slot of its own kind: who waits for the network must not keep a core.
+func (l *login) check(ctx context.Context) (id Identity, refused bool, err error) {
+	all := links(l.by)
+	most := MaxLoginTime
+	if slices.ContainsFunc(all, remote) {
+		most = MaxRemoteTime
 	}
-	defer k.queued.Add(-1)
-	if k.queued.Add(1) > MaxLoginQueue {
-		return ErrBusy
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	for _, one := range all {
+		if id, refused, err = l.checkBy(ctx, one); refused || !errors.Is(err, ErrNotMine) {
+			break
+		}
 	}
-	timer := time.NewTimer(k.wait)
-	defer timer.Stop()
-	select {
-	case k.slots <- struct{}{}:
-		return nil
-	case <-timer.C:
-		return ErrBusy
+	return id, refused, err
+}
+
+func (l *login) checkBy(ctx context.Context, by Authenticator) (id Identity, refused bool, err error) {
+	kind := l.hashing
+	if remote(by) {
+		kind = l.asking
 	}
+	if err := kind.acquire(ctx, l.wait); err != nil {
+		return Identity{}, false, err
+	}
+	defer kind.release()
+	if err := l.admit(); err != nil {
+		return Identity{}, true, err
+	}
+	id, err = by.Authenticate(ctx, l.c)
+	return id, false, err
 }
 
 // loginKey is an HMAC over fields with their lengths: a moved separator, or

@@ -34,6 +34,13 @@ type Prover interface {
 	Current(id *Identity) bool
 }
 
+// Remote is an Authenticator that waits for somebody else's answer and computes
+// nothing: its checks take none of the cores that hashing may have.
+type Remote interface {
+	Authenticator
+	Remote() bool
+}
+
 // Guard stands before costly checks of passwords: the failed-login limits. Its
 // methods may run after the request that brought it is over: others wait for
 // the same check.
@@ -68,6 +75,25 @@ func (n *Chain) Authenticate(ctx context.Context, c Credential) (Identity, error
 		return id, nil
 	}
 	return Identity{}, fmt.Errorf("no provider knows %q: %w", c.User, ErrRejected)
+}
+
+// links are the providers an Authenticator asks one after the other: those of a
+// Chain, or itself.
+func links(a Authenticator) []Authenticator {
+	n, ok := a.(*Chain)
+	if !ok || len(n.providers) == 0 {
+		return []Authenticator{a}
+	}
+	var all []Authenticator
+	for _, p := range n.providers {
+		all = append(all, links(p)...)
+	}
+	return all
+}
+
+func remote(a Authenticator) bool {
+	r, ok := a.(Remote)
+	return ok && r.Remote()
 }
 
 // Proof is that of all providers, for any of them may come to know c.

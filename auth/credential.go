@@ -27,6 +27,11 @@ type Credential struct {
 	Kind Kind
 	User string // basic: the user name as sent (not yet lower-cased)
 
+	// Known is set by a Cache for the provider it asks: this very login was
+	// proven good before, from where it comes now. No key and no comparison
+	// looks at it.
+	Known bool
+
 	// The password or the token. A pointer, because fmt cannot call Format on a
 	// Credential in an unexported field of something else and would print what
 	// it finds there: so it finds an address.

@@ -12,13 +12,19 @@ import (
 func (k *Cache) SetWait(d time.Duration) { k.wait = d }
 
 // Slots is how many checks may run at once.
-func (k *Cache) Slots() int { return cap(k.slots) }
+func (k *Cache) Slots() int { return cap(k.hashing.free) }
 
 // Waiting is how many requests wait for a check that another one began.
 func (k *Cache) Waiting() int { return int(k.followers.Load()) }
 
 // Queued is how many checks wait for a slot.
-func (k *Cache) Queued() int { return int(k.queued.Load()) }
+func (k *Cache) Queued() int { return int(k.hashing.queued.Load()) }
+
+// Asking is how many checks wait for an answer from elsewhere.
+func (k *Cache) Asking() int { return len(k.asking.free) }
+
+// AskingQueued is how many checks wait for their turn to do so.
+func (k *Cache) AskingQueued() int { return int(k.asking.queued.Load()) }
 
 // GoodLen is how many logins are spared the limits.
 func (k *Cache) GoodLen() int { return k.good.len() }

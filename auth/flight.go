@@ -1,6 +1,11 @@
 package auth
 
-import "sync"
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
 // flights are the checks of logins under way, one for each key.
 type flights struct {
@@ -14,6 +19,7 @@ type flight struct {
 	id      Identity
 	err     error
 	refused bool // err is the guard's, about the leader only
+	known   bool // the leader's Credential.Known: a provider may refuse for the want of it
 }
 
 // join finds the flight for key, or begins it.
@@ -35,3 +41,35 @@ func (f *flights) land(key cacheKey, one *flight) {
 	f.mu.Unlock()
 	close(one.done)
 }
+
+// slots are how many checks of a kind may be under way.
+type slots struct {
+	free   chan struct{}
+	queued atomic.Int64
+}
+
+func newSlots(n int) *slots { return &slots{free: make(chan struct{}, n)} }
+
+// acquire waits for a slot, not for long and not with many others: else ErrBusy.
+func (s *slots) acquire(ctx context.Context, most time.Duration) error {
+	select {
+	case s.free <- struct{}{}:
+		return nil
+	default:
+	}
+	defer s.queued.Add(-1)
+	if s.queued.Add(1) > MaxLoginQueue {
+		return ErrBusy
+	}
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case s.free <- struct{}{}:
+		return nil
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return ErrBusy
+}
+
+func (s *slots) release() { <-s.free }

@@ -25,7 +25,9 @@ const (
 	MaxArgon2Time     = 10
 	MaxArgon2Threads  = 8
 
-	MaxLoginQueue     = 256              // checks of passwords waiting for a slot
+	MaxLoginQueue     = 256              // checks of passwords waiting for a slot, of each kind
+	MaxRemoteLogins   = 16               // checks under way whose provider waits for the network
+	MaxRemoteTime     = 14 * time.Second // for a login that such a provider may be asked about: clients give up after 15 s (T29)
 	MaxLoginFollowers = 4096             // requests waiting for a check that another one began
 	MaxLoginWait      = 10 * time.Second // for a slot
 	MaxLoginTime      = 30 * time.Second // for the check, the wait for a slot included
