@@ -53,17 +53,9 @@ func (k *checker) complete() {
 		}
 	}
 	for i := range k.Upstreams {
-		u := &k.Upstreams[i]
-		if u.Name == "" && u.URL != nil {
-			u.Name = u.URL.Host
-		}
-		if u.Credentials == "" {
-			u.Credentials = "none"
-			if u.Username != "" {
-				u.Credentials = "account"
-			}
-		}
+		k.Upstreams[i].complete()
 	}
+	k.completeLogins()
 	k.TLS.HTTPListen = orOff(k.TLS.HTTPListen)
 	k.Health.Listen = orOff(k.Health.Listen)
 	k.Admin.Listen = orOff(k.Admin.Listen)
@@ -118,6 +110,8 @@ func (k *checker) check() {
 	k.checkListen()
 	k.checkTLS()
 	k.checkUpstreams()
+	k.checkPlaces()
+	k.checkLogins()
 	k.checkRules()
 	k.checkTests()
 	k.checkLimits()
@@ -154,6 +148,9 @@ func (k *checker) between(path string, n, low, high int) {
 
 func (k *checker) checkWords() {
 	k.word("catalog", k.Catalog, "filtered", "off")
+	if k.Search && k.Catalog == "off" {
+		k.bad("search", "true, but catalog is off, and what is found comes from there", "write catalog: filtered, or leave search out")
+	}
 	if k.Log.Format != "" {
 		k.word("log.format", k.Log.Format, "json", "console")
 	}

@@ -41,6 +41,7 @@ type Config struct {
 	Cache          Cache          `yaml:"cache"`
 	Token          Token          `yaml:"token"`
 	Catalog        string         `yaml:"catalog"` // "filtered" or "off"
+	Search         bool           `yaml:"search"`  // /v1/search, from the catalog
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 
 	Log             Log      `yaml:"log"`
@@ -50,7 +51,9 @@ type Config struct {
 	ShutdownDelay   Duration `yaml:"shutdown_delay"`
 	ShutdownTimeout Duration `yaml:"shutdown_timeout"`
 
-	origins *source // where each value came from
+	origins *source         // where each value came from
+	places  *auth.Places    // of Upstreams; nil while they contradict each other
+	bound   map[string]bool // hostnames that have upstreams of their own
 }
 
 // TLS says which certificate is shown. CertFile and KeyFile go together, and
@@ -82,36 +85,52 @@ func (t TLS) Min() uint16 {
 // Upstream is one registry behind regward. Username and Password go together;
 // so do ClientCertFile and ClientKeyFile.
 type Upstream struct {
-	Name           string   `yaml:"name"` // the host of the URL unless set
-	URL            *url.URL `yaml:"url"`  // http or https, without user, query and trailing slash
-	Credentials    string   `yaml:"credentials"`
-	Username       string   `yaml:"username"`
-	Password       Secret   `yaml:"password"`
-	Redirects      string   `yaml:"redirects"` // "follow" or "pass"
-	RedirectHosts  []string `yaml:"redirect_hosts"`
-	SharedBlobs    *bool    `yaml:"shared_blobs"` // nil: not spelled out
-	ReadOnly       string   `yaml:"read_only"`
-	AssertUser     string   `yaml:"assert_user"`
-	TokenHosts     []string `yaml:"token_hosts"`
-	CAFile         string   `yaml:"ca_file" is:"file"`
-	ClientCertFile string   `yaml:"client_cert_file" is:"file"`
-	ClientKeyFile  string   `yaml:"client_key_file" is:"file"`
-	ConnectTimeout Duration `yaml:"connect_timeout"`
-	HeaderTimeout  Duration `yaml:"header_timeout"`
+	Name             string   `yaml:"name"`              // unique; the prefix or the host of the URL unless set
+	Prefix           string   `yaml:"prefix"`            // "hub/", with its slash; "" holds the rest
+	KeepPrefix       bool     `yaml:"keep_prefix"`       // the upstream's own names begin with Prefix too
+	DefaultNamespace string   `yaml:"default_namespace"` // put before one-part names, without slash
+	Hostname         string   `yaml:"hostname"`          // one of Config.Hostname, without port; "" is all
+	NS               []string `yaml:"ns"`                // registries that ns= may name, lower case (M01)
+	URL              *url.URL `yaml:"url"`               // http or https, without user, query and trailing slash
+	Credentials      string   `yaml:"credentials"`       // CredentialsNone, CredentialsAccount or CredentialsPassthrough
+	Username         string   `yaml:"username"`
+	Password         Secret   `yaml:"password"`
+	Redirects        string   `yaml:"redirects"` // "follow" or "pass"
+	RedirectHosts    []string `yaml:"redirect_hosts"`
+	SharedBlobs      *bool    `yaml:"shared_blobs"` // nil: not spelled out
+	ReadOnly         string   `yaml:"read_only"`
+	AssertUser       string   `yaml:"assert_user"`
+	TokenHosts       []string `yaml:"token_hosts"`
+	CAFile           string   `yaml:"ca_file" is:"file"`
+	ClientCertFile   string   `yaml:"client_cert_file" is:"file"`
+	ClientKeyFile    string   `yaml:"client_key_file" is:"file"`
+	ConnectTimeout   Duration `yaml:"connect_timeout"`
+	HeaderTimeout    Duration `yaml:"header_timeout"`
 
 	CA         []byte      `yaml:"-"` // content of CAFile, PEM
 	ClientCert []byte      `yaml:"-"` // content of ClientCertFile, PEM
 	ClientKey  SecretBytes `yaml:"-"` // content of ClientKeyFile, PEM
 }
 
+// The values of credentials.
+const (
+	CredentialsNone        = "none"
+	CredentialsAccount     = "account"
+	CredentialsPassthrough = "passthrough"
+)
+
 // Follow reports whether redirects of blobs are followed rather than passed on.
-func (u Upstream) Follow() bool { return u.Redirects != "pass" }
+func (u *Upstream) Follow() bool { return u.Redirects != "pass" }
+
+// Passthrough reports whether people's own logins go on to the upstream.
+func (u *Upstream) Passthrough() bool { return u.Credentials == CredentialsPassthrough }
 
 // Auth says who may log in.
 type Auth struct {
 	Htpasswd        string `yaml:"htpasswd" is:"file"` // file name; "" is no file
 	AllowWeakHashes bool   `yaml:"allow_weak_hashes"`
 	CaseSensitive   bool   `yaml:"case_sensitive"`
+	Upstream        string `yaml:"upstream"` // name of the upstream that is asked about logins; "" is none
 
 	HtpasswdData SecretBytes `yaml:"-"` // content of Htpasswd; it was parsed once without complaint
 }

@@ -18,7 +18,9 @@ func Diff(from, to *Config) []string {
 	out = append(out, diffDenials(from, to)...)
 	out = append(out, diffGroups(from, to)...)
 	out = append(out, diffLimits(from, to)...)
-	return append(out, diffFields(from, to)...)
+	out = append(out, diffFields(from, to)...)
+	out = append(out, diffUpstreams(from, to)...)
+	return append(out, diffLogins(from, to)...)
 }
 
 // NeedRestart names the keys that changed and that only a restart applies.
@@ -228,17 +230,25 @@ func diffFields(from, to *Config) []string {
 		values = map[string]string{}
 		for _, f := range c.Show() {
 			top, _, _ := strings.Cut(strings.SplitN(f.Path, "[", 2)[0], ".")
-			if top == "rules" || top == "limits" || top == "tests" || top == "groups" {
+			if top == "rules" || top == "limits" || top == "tests" || top == "groups" || top == "upstream" || top == "upstreams" || f.Path == "auth.upstream" {
 				continue
 			}
-			path := strings.Replace(f.Path, "upstreams[0]", "upstream", 1)
-			order = append(order, path)
-			values[path] = c.written(f.Path, f.Value)
+			order = append(order, f.Path)
+			values[f.Path] = c.written(f.Path, f.Value)
 		}
 		return order, values
 	}
 	order, after := fields(to)
 	_, before := fields(from)
+	out := changes(order, before, after)
+	if n, m := len(from.Tests), len(to.Tests); n != m {
+		out = append(out, fmt.Sprintf("tests: %d, were %d", m, n))
+	}
+	return out
+}
+
+// changes compares values by their keys.
+func changes(order []string, before, after map[string]string) []string {
 	var out []string
 	for _, path := range order {
 		a, b := before[path], after[path]
@@ -251,15 +261,6 @@ func diffFields(from, to *Config) []string {
 		default:
 			out = append(out, fmt.Sprintf("%s: %s, was %s", path, b, a))
 		}
-	}
-	if len(from.Upstreams) > 0 && len(to.Upstreams) > 0 {
-		a, b := from.Upstreams[0].Password, to.Upstreams[0].Password
-		if a.Reveal() != b.Reveal() && !a.IsZero() && !b.IsZero() {
-			out = append(out, "upstream.password is another one")
-		}
-	}
-	if n, m := len(from.Tests), len(to.Tests); n != m {
-		out = append(out, fmt.Sprintf("tests: %d, were %d", m, n))
 	}
 	return out
 }

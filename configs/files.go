@@ -20,10 +20,7 @@ func (k *checker) files() {
 	k.pair("tls.cert_file", k.TLS.CertFile, "tls.key_file", k.TLS.KeyFile)
 	for i := range k.Upstreams {
 		u := &k.Upstreams[i]
-		at := "upstream"
-		if k.given("upstreams") {
-			at = fmt.Sprintf("upstreams[%d]", i)
-		}
+		at := k.UpstreamPath(i)
 		u.CA, _ = k.read(at+".ca_file", u.CAFile, maxPEM)
 		if len(u.CA) > 0 && !x509.NewCertPool().AppendCertsFromPEM(u.CA) {
 			k.bad(at+".ca_file", u.CAFile+" holds no certificate in PEM", "")

@@ -16,8 +16,7 @@ type planned struct {
 
 const (
 	fixCertificate = "set tls.cert_file and tls.key_file, or tls.mode: internal"
-	fixLogins      = "leave it out; logins come from auth.htpasswd and groups from groups"
-	fixOneUpstream = "leave it out; there is one upstream, and it has every repository"
+	fixLogins      = "leave it out; logins come from auth.htpasswd or auth.upstream, and groups from groups"
 	fixRule        = "leave it out; a rule is about whole repositories and holds at once"
 )
 
@@ -27,14 +26,7 @@ func notYet(path string) (planned, bool) {
 	case "tls.acme_email", "tls.acme_directory", "tls.acme_ca_file", "tls.acme_eab", "tls.acme_dns":
 		return planned{fix: fixCertificate}, true
 	case "tls.client_ca_file", "tls.client_cert":
-		return planned{fix: "leave it out; people log in with auth.htpasswd"}, true
-	case "upstream.prefix", "upstreams[].prefix", "upstream.default_namespace", "upstreams[].default_namespace",
-		"upstream.hostname", "upstreams[].hostname", "upstream.ns", "upstreams[].ns":
-		return planned{[]string{""}, fixOneUpstream}, true
-	case "upstream.keep_prefix", "upstreams[].keep_prefix":
-		return planned{[]string{"false"}, fixOneUpstream}, true
-	case "auth.upstream":
-		return planned{[]string{"false"}, fixLogins}, true
+		return planned{fix: "leave it out; people log in with auth.htpasswd or auth.upstream"}, true
 	case "auth.ldap", "auth.oidc", "auth.webhook", "auth.tokens_file":
 		return planned{fix: fixLogins}, true
 	case "rules[].tags":
@@ -43,8 +35,6 @@ func notYet(path string) (planned, bool) {
 		return planned{[]string{"false"}, fixRule}, true
 	case "token.refresh":
 		return planned{[]string{"false"}, "leave it out; logins are asked for again when a token ends"}, true
-	case "search":
-		return planned{[]string{"false"}, "leave it out; /v1/search answers 404"}, true
 	case "proxy_protocol":
 		return planned{fix: "leave it out; let the balancer send X-Forwarded-For and name its networks in trusted_proxies"}, true
 	case "cors":

@@ -33,7 +33,12 @@ func (k *checker) promises() {
 		if t.MayNot != 0 {
 			action, want = t.MayNot, false
 		}
-		d := policy.Decide(&caller, []auth.Access{{Repository: t.Repository, Action: action}})
+		access := k.Access(t.Repository, action)
+		if want && !k.holds(t.Repository) {
+			k.bad(at+".repository", fmt.Sprintf("no upstream holds %s: nobody may %s it", t.Repository, action), k.fixPlace())
+			continue
+		}
+		d := policy.Decide(&caller, []auth.Access{access})
 		if d.Allowed() == want {
 			continue
 		}
@@ -86,9 +91,10 @@ func (t Test) caller(name string, fixed map[string][]string) auth.Caller {
 // may says whether anybody whom subject means is allowed action on some of the
 // repositories of pattern; deny rules are left out of the account.
 func (c *Config) may(subject auth.Subject, pattern auth.Pattern, action auth.Action) bool {
+	_, bare := c.unhosted(pattern) // a rule without a hostname is about all of them
 	for _, r := range c.Rules {
 		if r.Allow.Has(action) && slices.ContainsFunc(r.Subjects, func(s auth.Subject) bool { return c.meet(s, subject) }) &&
-			slices.ContainsFunc(r.Repositories, func(p auth.Pattern) bool { return overlap(p, pattern) }) {
+			slices.ContainsFunc(r.Repositories, func(p auth.Pattern) bool { return overlap(p, pattern) || overlap(p, bare) }) {
 			return true
 		}
 	}

@@ -14,19 +14,43 @@ func (k *checker) checkUpstreams() {
 		k.bad("upstreams", "upstream is there too", "keep one of the two")
 	case !one && !several:
 		k.bad("upstream", "required, and missing", "write the registry's URL: upstream: http://127.0.0.1:5000")
-	case several && len(k.Upstreams) != 1:
-		k.bad("upstreams", fmt.Sprintf("%d of them: exactly one is possible yet", len(k.Upstreams)), "run one instance for each registry, each with a hostname of its own")
+	case several && len(k.Upstreams) == 0 && !k.absent("upstreams"):
+		k.bad("upstreams", "an empty list", "write one entry at least: {url: http://127.0.0.1:5000}")
+	}
+	if one && several {
+		return
 	}
 	for i := range k.Upstreams {
-		at := "upstream"
-		if several {
-			at = fmt.Sprintf("upstreams[%d]", i)
-		}
-		if one && several {
-			return
-		}
-		if k.given(at) {
+		if at := k.UpstreamPath(i); k.given(at) {
 			k.checkUpstream(at, &k.Upstreams[i])
+		}
+	}
+}
+
+// UpstreamPath is where upstream i stands in the file: upstream, or upstreams[i].
+func (c *Config) UpstreamPath(i int) string {
+	if c.Upstream != nil {
+		return "upstream"
+	}
+	return fmt.Sprintf("upstreams[%d]", i)
+}
+
+// complete fills in what follows from other fields.
+func (u *Upstream) complete() {
+	u.Hostname = strings.ToLower(u.Hostname)
+	if u.Prefix != "" && !strings.HasSuffix(u.Prefix, "/") {
+		u.Prefix += "/"
+	}
+	if u.Name == "" {
+		u.Name = strings.TrimSuffix(u.Prefix, "/")
+	}
+	if u.Name == "" && u.URL != nil {
+		u.Name = u.URL.Host
+	}
+	if u.Credentials == "" {
+		u.Credentials = CredentialsNone
+		if u.Username != "" {
+			u.Credentials = CredentialsAccount
 		}
 	}
 }
@@ -40,6 +64,7 @@ func (k *checker) checkUpstream(at string, u *Upstream) {
 	k.checkHosts(at+".redirect_hosts", u.RedirectHosts)
 	k.checkHosts(at+".token_hosts", u.TokenHosts)
 	k.checkShared(at, u)
+	k.checkKnown(at, u)
 	if h := u.AssertUser; h != "" && (!headerName.MatchString(h) || reservedHeader(h)) {
 		k.bad(at+".assert_user", fmt.Sprintf("%q cannot carry a user name", clip(h)), "write the header that the upstream reads, such as X-Forwarded-User")
 	}
@@ -57,18 +82,19 @@ func (k *checker) checkUpstream(at string, u *Upstream) {
 func (k *checker) checkCredentials(at string, u *Upstream) {
 	user, password := k.given(at+".username"), k.given(at+".password")
 	switch u.Credentials {
-	case "passthrough":
-		k.bad(at+".credentials", "passthrough is not there yet", "set username and password of an account for regward")
-	case "account", "none":
+	case CredentialsAccount, CredentialsNone, CredentialsPassthrough:
 		switch {
 		case user && !password:
 			k.bad(at+".username", "password is missing: the two go together", "set password too")
 		case password && !user:
 			k.bad(at+".password", "username is missing: the two go together", "set username too")
-		case u.Credentials == "account" && !user && !k.absent(at+".credentials"):
+		case u.Credentials == CredentialsAccount && !user && !k.absent(at+".credentials"):
 			k.bad(at+".credentials", "account, but no username and password", "set both")
-		case u.Credentials == "none" && user && k.given(at+".credentials"):
+		case u.Credentials == CredentialsNone && user && k.given(at+".credentials"):
 			k.bad(at+".credentials", "none, but there is a username", "leave username and password out, or credentials")
+		}
+		if u.Passthrough() && u.AssertUser != "" {
+			k.bad(at+".assert_user", "passthrough says who asks already, by the login itself", "leave one of the two out")
 		}
 		if strings.Contains(u.Username, ":") {
 			k.bad(at+".username", "a user name has no colon", "")
@@ -77,7 +103,7 @@ func (k *checker) checkCredentials(at string, u *Upstream) {
 			k.bad(at+".password", "is empty", "")
 		}
 	default:
-		k.refuseWord(at+".credentials", u.Credentials, "none", "account")
+		k.refuseWord(at+".credentials", u.Credentials, CredentialsNone, CredentialsAccount, CredentialsPassthrough)
 	}
 }
 
@@ -99,14 +125,14 @@ var headerName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,63}$`)
 // checkShared asks for a decision where an upstream is known to hand out any
 // layer under any image name.
 func (k *checker) checkShared(at string, u *Upstream) {
-	const fix = "write false only if everybody who may pull anything here may read every layer"
-	switch {
-	case u.SharedBlobs != nil && *u.SharedBlobs:
-		k.bad(at+".shared_blobs", "true is not there yet", fix)
-	case u.SharedBlobs == nil && u.URL != nil && strings.Contains(u.URL.Path+"/", "/repository/") && !k.given(at+".shared_blobs"):
-		k.say(Error, at+".url", at+".shared_blobs", "has to be spelled out: this looks like Nexus, which gives any layer under any image name", "true, which closes that, is not there yet; "+fix)
+	if u.SharedBlobs == nil && u.URL != nil && strings.Contains(u.URL.Path+"/", "/repository/") && !k.given(at+".shared_blobs") {
+		k.say(Error, at+".url", at+".shared_blobs", "has to be spelled out: this looks like Nexus, which gives any layer under any image name", FixSharedBlobs)
 	}
 }
+
+// FixSharedBlobs is what to do about an upstream that may hand out any layer
+// under any image name.
+const FixSharedBlobs = "write shared_blobs: true, which closes that; false only if everybody who may pull anything here may read every layer"
 
 // reservedHeader are headers that mean something to HTTP or to regward itself.
 func reservedHeader(h string) bool {

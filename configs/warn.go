@@ -20,6 +20,7 @@ func (k *checker) warn() {
 		k.warnPushOnly(at, r)
 		k.warnPullOnly(i, at, r)
 		k.warnGroups(at+".subjects", r.Subjects)
+		k.warnNowhere(at, r.Repositories, "this rule can never decide")
 		for j, p := range r.Repositories {
 			if strings.Contains(p.String(), "{group}") && len(k.Groups) == 0 {
 				k.maybe(k.entry(at+".repositories", j), fmt.Sprintf("%q: nobody is in any group", p), "add them to groups")
@@ -35,9 +36,11 @@ func (k *checker) warn() {
 		k.warnGroups(at+".subjects", l.Subjects)
 		k.warnGroups(at+".exempt", l.Exempt.Subjects)
 		k.warnUnreachable(at, l)
+		k.warnNowhere(at, l.Repositories, "nobody can reach this limit")
 		k.warnTwice(i, at, l)
 	}
 	k.warnShortName()
+	k.warnPlaces()
 }
 
 // maybe adds a warning.
@@ -83,7 +86,7 @@ func (k *checker) settledBy(i int, r Rule, s auth.Subject, p auth.Pattern, a aut
 		stronger := o.Deny.Has(a) && r.Deny == 0
 		same := j < i && (o.Allow.Has(a) && r.Allow.Has(a) || o.Deny.Has(a) && r.Deny.Has(a))
 		if i != j && (stronger || same) && (len(o.From) == 0 || slices.Equal(o.From, r.From)) &&
-			covers(o.Subjects, s) && contains(o.Repositories, p) {
+			covers(o.Subjects, s) && k.contains(o.Repositories, p) {
 			return j
 		}
 	}
@@ -91,8 +94,11 @@ func (k *checker) settledBy(i int, r Rule, s auth.Subject, p auth.Pattern, a aut
 }
 
 // contains reports whether one of patterns matches all that p matches.
-func contains(patterns []auth.Pattern, p auth.Pattern) bool {
-	return slices.ContainsFunc(patterns, func(q auth.Pattern) bool { return !apart(p, q) && q.Contains(p) })
+func (c *Config) contains(patterns []auth.Pattern, p auth.Pattern) bool {
+	_, bare := c.unhosted(p)
+	return slices.ContainsFunc(patterns, func(q auth.Pattern) bool {
+		return !apart(p, q) && q.Contains(p) || bare != p && !apart(bare, q) && q.Contains(bare)
+	})
 }
 
 func covers(subjects []auth.Subject, s auth.Subject) bool {
@@ -121,7 +127,7 @@ func (k *checker) covered(kind string, p auth.Pattern, a auth.Action) bool {
 	who, err := auth.ParseSubject(kind)
 	return err == nil && slices.ContainsFunc(k.Rules, func(o Rule) bool {
 		return o.Allow.Has(a) && len(o.From) == 0 && covers(o.Subjects, who) &&
-			contains(o.Repositories, p)
+			k.contains(o.Repositories, p)
 	})
 }
 
@@ -153,18 +159,19 @@ func (k *checker) warnPullOnly(i int, at string, r Rule) {
 		told := slices.ContainsFunc(k.Rules[:i], func(o Rule) bool {
 			return o.Allow.Has(auth.Pull) && !o.Allow.Has(auth.Push) && slices.Contains(o.Repositories, p)
 		})
-		if !told && !k.may(everybody, p, auth.Push) && !k.readOnly() {
+		if !told && !k.may(everybody, p, auth.Push) && !k.readOnly(p) {
 			k.maybe(k.entry(at+".repositories", j), fmt.Sprintf("nobody may push to %s", p), "add a rule that allows push to somebody, unless that is meant")
 		}
 	}
 }
 
-// readOnly reports whether pushing is refused as a whole, in words.
-func (k *checker) readOnly() bool {
-	return slices.ContainsFunc(k.Upstreams, func(u Upstream) bool { return u.ReadOnly != "" })
+// readOnly reports whether pushing is refused, in words, wherever p leads to.
+func (k *checker) readOnly(p auth.Pattern) bool {
+	return !slices.ContainsFunc(k.leadsTo(p), func(u *Upstream) bool { return u.ReadOnly == "" })
 }
 
-// warnGroups: htpasswd gives no groups, so all there are stand in groups.
+// warnGroups: neither htpasswd nor an upstream gives groups, so all there are
+// stand in groups.
 func (k *checker) warnGroups(path string, subjects []auth.Subject) {
 	for j, s := range subjects {
 		if s.Kind() != "group" {
@@ -188,13 +195,14 @@ func (k *checker) warnGroups(path string, subjects []auth.Subject) {
 
 // warnLogins: rules for people, and no way to be one.
 func (k *checker) warnLogins() {
-	if k.Auth.Htpasswd != "" || k.absent("auth.htpasswd") {
+	if k.Auth.Htpasswd != "" || k.Auth.Upstream != "" || k.absent("auth.htpasswd") || k.absent("auth.upstream") ||
+		slices.ContainsFunc(k.Upstreams, func(u Upstream) bool { return u.Passthrough() }) {
 		return
 	}
 	for i, r := range k.Rules {
 		for j, s := range r.Subjects {
 			if kind := s.Kind(); r.Allow != 0 && (kind == "authenticated" || kind == "user" || kind == "group") {
-				k.maybe(k.entry(fmt.Sprintf("rules[%d].subjects", i), j), "nobody can log in: this rule can never decide", "set auth.htpasswd")
+				k.maybe(k.entry(fmt.Sprintf("rules[%d].subjects", i), j), "nobody can log in: this rule can never decide", "set auth.htpasswd, or auth.upstream: true")
 				return
 			}
 		}

@@ -123,6 +123,7 @@ func enums() []enum {
 	all := []enum{
 		{[]string{"tls", "mode"}, words("files", "internal", "off")},
 		{[]string{"tls", "min_version"}, &jsonschema.Schema{Enum: []any{"1.2", "1.3", 1.2, 1.3}}},
+		{[]string{"auth", "upstream"}, &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "boolean"}, {Type: "string"}}}},
 		{[]string{"catalog"}, words("filtered", "off")},
 		{[]string{"log", "format"}, words("json", "console")},
 		{[]string{"log", "level"}, words("debug", "info", "warn", "error")},
@@ -130,7 +131,7 @@ func enums() []enum {
 	}
 	for _, up := range []string{"upstream", "upstreams"} {
 		all = append(all,
-			enum{[]string{up, "credentials"}, words("none", "account")},
+			enum{[]string{up, "credentials"}, words("none", "account", "passthrough")},
 			enum{[]string{up, "redirects"}, words("follow", "pass")})
 	}
 	return all
