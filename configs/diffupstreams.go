@@ -69,8 +69,12 @@ func diffUpstream(from *Config, j int, to *Config, i int) []string {
 	if a.whole() != b.whole() {
 		out = append(out, fmt.Sprintf("%s holds %s, was %s", at, b.whole(), a.whole()))
 	}
-	order, after := to.upstreamFields(i, at)
-	_, before := from.upstreamFields(j, at)
+	told := []string{".prefix", ".hostname", ".shared_blobs"} // in words of their own
+	if a.Passthrough() || b.Passthrough() {
+		told = append(told, ".credentials")
+	}
+	order, after := to.upstreamFields(i, at, told)
+	_, before := from.upstreamFields(j, at, told)
 	out = append(out, changes(order, before, after)...)
 	if a.Password.Reveal() != b.Password.Reveal() && !a.Password.IsZero() && !b.Password.IsZero() {
 		out = append(out, at+".password is another one")
@@ -94,17 +98,15 @@ func diffUpstream(from *Config, j int, to *Config, i int) []string {
 
 func (u *Upstream) shared() bool { return u.SharedBlobs != nil && *u.SharedBlobs }
 
-// upstreamFields are the plain values of upstream i, those left out that
-// diffUpstream has words for.
-func (c *Config) upstreamFields(i int, at string) (order []string, values map[string]string) {
+// upstreamFields are the plain values of upstream i but those of some keys.
+func (c *Config) upstreamFields(i int, at string, but []string) (order []string, values map[string]string) {
 	var fields []Field
 	path := c.UpstreamPath(i)
 	c.show(path, reflect.ValueOf(&c.Upstreams[i]).Elem(), &fields)
 	values = map[string]string{}
 	for _, f := range fields {
 		key := strings.TrimPrefix(f.Path, path)
-		passes := key == ".credentials" && c.Upstreams[i].Passthrough()
-		if passes || slices.Contains([]string{".prefix", ".hostname", ".shared_blobs"}, key) {
+		if slices.Contains(but, key) {
 			continue
 		}
 		order = append(order, at+key)
