@@ -13,18 +13,22 @@ import (
 // network. It trusts 127.0.0.0/8 by itself.
 type dockerDaemon struct{ socket string }
 
-func startDocker() (*dockerDaemon, error) {
+func startDocker() (*dockerDaemon, error) { return startDockerWith("docker", "{}") }
+
+// startDockerWith starts another one, with a daemon.json of its own; name is
+// its folder.
+func startDockerWith(name, daemonJSON string) (*dockerDaemon, error) {
 	dockerd, err := program("dockerd")
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(suite.dir, "docker")
+	dir := filepath.Join(suite.dir, name)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
 	d := &dockerDaemon{socket: "unix://" + filepath.Join(dir, "s")}
 	settings := filepath.Join(dir, "daemon.json") // instead of the machine's own
-	if err := os.WriteFile(settings, []byte("{}"), 0o600); err != nil {
+	if err := os.WriteFile(settings, []byte(daemonJSON), 0o600); err != nil {
 		return nil, err
 	}
 	p, err := launch(filepath.Join(dir, "log"), nil, dockerd,
@@ -56,6 +60,11 @@ func newDocker(t testing.TB, host string) client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return dockerAt(t, daemon, host)
+}
+
+func dockerAt(t testing.TB, daemon *dockerDaemon, host string) *docker {
+	t.Helper()
 	_, env := home(t)
 	return &docker{program: mustProgram(t, "docker"), daemon: daemon, host: host, env: env}
 }

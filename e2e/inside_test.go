@@ -43,7 +43,9 @@ var places = []struct{ address, names string }{
 	{"198.51.100.16", "ghcr.io"},
 	{"198.51.100.17", "quay.io"},
 	{"198.51.100.18", "gitlab.example.com registry.gitlab.example.com"},
-	{"203.0.113.10", "storage.example.com production.cloudflare.docker.com pkg-containers.githubusercontent.com"},
+	{"203.0.113.10", "storage.example.com"},
+	{"203.0.113.11", "production.cloudflare.docker.com"},
+	{"203.0.113.12", "pkg-containers.githubusercontent.com"},
 	{"10.9.8.7", "minio inside.example.com"},
 }
 
@@ -61,7 +63,8 @@ func placeNames() []string {
 // So both can have port 443, and nothing else is reachable. /etc and /var/lib
 // are copies, or empty.
 type world struct {
-	behind chan func() // runs in the network of the registries
+	behind chan func()       // runs in the network of the registries
+	next   map[string]string // where the next stand-in's hosts go: "tokens" to "auth.docker.io:443"
 }
 
 // inside runs test in a world of its own: the test binary starts itself again
@@ -96,6 +99,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	furnish(t)
 	w := &world{behind: make(chan func())}
+	suite.world = w
 	thread := w.startBehind(t)
 	front, back := networks()
 	ip(t, "link set lo up")
@@ -269,6 +273,30 @@ func answerOn(t testing.TB, l net.Listener, h http.Handler) {
 	t.Cleanup(func() { _ = server.Close() })
 }
 
+// settle gives one of a stand-in's hosts the place that was meant for it, with
+// the name that goes into its URLs.
+func (w *world) settle(t testing.TB, at string, loopback net.Listener) (net.Listener, string) {
+	t.Helper()
+	place, ok := w.next[at]
+	if !ok {
+		return loopback, ""
+	}
+	_ = loopback.Close()
+	delete(w.next, at)
+	return w.listen(t, place), strings.TrimSuffix(place, ":443")
+}
+
+// puts says where the hosts of the next stand-in are.
+func (w *world) puts(t testing.TB, hosts map[string]string) {
+	t.Helper()
+	w.next = hosts
+	t.Cleanup(func() {
+		if len(w.next) > 0 {
+			t.Errorf("no stand-in asked for %v", w.next)
+		}
+	})
+}
+
 // to passes everything on to a server on loopback, "http://127.0.0.1:12345",
 // host and all.
 func to(t testing.TB, base string) http.Handler {
@@ -295,7 +323,17 @@ func (w *world) example(t *testing.T, name, host string, env ...string) *regward
 		key, value, _ := strings.Cut(e, "=")
 		t.Setenv(key, value)
 	}
-	return w.regward(t, filepath.Join("..", "configs", "examples", name), host)
+	file := filepath.Join("..", "configs", "examples", name)
+	command(t, nil, suite.regward, "validate", "--strict", file).works(t)
+	return w.regward(t, file, host)
+}
+
+// written is example for a text of the test's own.
+func (w *world) written(t *testing.T, host, text string) *regward {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "regward.yaml")
+	replaceFile(t, file, text)
+	return w.regward(t, file, host)
 }
 
 // regward starts regward with a file that leaves the ports and the folders as
@@ -309,7 +347,6 @@ func (w *world) regward(t *testing.T, file, host string) *regward {
 		access: filepath.Join(dir, "regward.log"), audit: filepath.Join(dir, "regward.log"), // standard output
 		client: &http.Client{Transport: newTransport(), CheckRedirect: noRedirects},
 	}
-	command(t, nil, suite.regward, "validate", "--strict", file).works(t)
 	g.serve(t)
 	return g
 }

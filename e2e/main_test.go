@@ -19,6 +19,7 @@ var suite struct {
 	dir     string // gone after the run
 	regward string // the built program
 	certs   *authority
+	world   *world // of a test that runs inside, else nil
 
 	docker     func() (*dockerDaemon, error)
 	containerd func() (*containerDaemon, error)
