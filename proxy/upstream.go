@@ -42,6 +42,7 @@ type Upstream struct {
 	foreign      *http.Transport // storage behind redirects; looks at addresses
 	tokenService *http.Transport // token_hosts: the operator wrote them down, so their addresses are not looked at
 	login        *login
+	asked        *loginMemory // about people's logins
 	names        *addressBook
 }
 
@@ -90,6 +91,7 @@ func NewUpstream(s UpstreamSettings, o UpstreamOptions) (*Upstream, error) {
 	u.tokenService = u.transport(others.Clone(), u.connect)
 	u.hop = newWire(u, ours)
 	u.login = newLogin(u)
+	u.asked = newLoginMemory(u)
 	return u, nil
 }
 
