@@ -22,6 +22,10 @@ type Identity struct {
 	// Proof is a keyed hash of what the identity was proven by (the htpasswd
 	// line), carried inside tokens: a line that changed or is gone ends them.
 	Proof [16]byte
+
+	// Sealed is the caller's own credential at one upstream (passthrough),
+	// carried inside tokens too.
+	Sealed Sealed
 }
 
 // Anonymous reports whether nobody in particular is speaking.

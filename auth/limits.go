@@ -11,13 +11,13 @@ const (
 	MaxPattern     = 512 // bytes of a repository pattern
 	MaxUser        = 256 // bytes of a user name
 	MaxPassword    = 4096
-	MaxToken       = 8 << 10 // bytes of any token read
-	MaxIssued      = 4<<10 - 1
-	MaxKeyFile     = 64 << 10 // bytes of a token key file
-	MaxKeys        = 16       // keys in it
-	MaxHtpasswd    = 16 << 20 // bytes of an htpasswd file
-	MaxLineErrors  = 100      // reported of one file
-	MaxGroupsShown = 8        // groups named in a sentence
+	MaxToken       = 8 << 10   // bytes of any token read
+	MaxIssued      = 4<<10 - 1 // of one we issue; with a credential sealed in: MaxToken
+	MaxKeyFile     = 64 << 10  // bytes of a token key file
+	MaxKeys        = 16        // keys in it
+	MaxHtpasswd    = 16 << 20  // bytes of an htpasswd file
+	MaxLineErrors  = 100       // reported of one file
+	MaxGroupsShown = 8         // groups named in a sentence
 
 	MaxBcryptCost     = 15        // 1.5 to 3 s a check
 	MaxBcryptPassword = 72        // bytes; bcrypt ignores what follows

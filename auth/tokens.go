@@ -45,6 +45,9 @@ func (e *ForeignKey) Error() string {
 // Unwrap makes it an ErrRejected.
 func (e *ForeignKey) Unwrap() error { return ErrRejected }
 
+// ErrTooLong is an identity that fits into no token.
+var ErrTooLong = errors.New("longer than a token may be")
+
 // errSignature is kept apart because finding it out is what costs.
 var errSignature = fmt.Errorf("token: wrong signature: %w", ErrRejected)
 
@@ -108,6 +111,7 @@ type claims struct {
 	Groups    []string      `json:"groups,omitempty"`
 	Via       string        `json:"via,omitempty"`
 	Proof     string        `json:"proof,omitempty"`
+	Sealed    string        `json:"sealed,omitempty"`
 }
 
 // claimAccess is distribution's form of an access.
@@ -118,8 +122,9 @@ type claimAccess struct {
 }
 
 // Issue signs a token for id, capped at scope, for one audience (a hostname).
-// Repositories at the end of scope that would make it longer than 4 KiB are
-// left out (T07, T30); an identity that alone is too long is an error.
+// Repositories at the end of scope that would make it longer than 4 KiB, or
+// 8 KiB with a credential sealed in, are left out (T07, T30); an identity that
+// alone is too long is an error.
 func (t *Tokens) Issue(id Identity, audience string, scope []Access, now time.Time, ttl time.Duration) (string, error) {
 	c := claims{
 		Issuer: audience, Audience: audience,
@@ -135,6 +140,13 @@ func (t *Tokens) Issue(id Identity, audience string, scope []Access, now time.Ti
 	if id.Proof != [16]byte{} {
 		c.Proof = base64.RawURLEncoding.EncodeToString(id.Proof[:])
 	}
+	most := MaxIssued
+	if box := id.Sealed.Box(); box != "" {
+		if id.Anonymous() {
+			return "", errors.New("nobody has a credential to be sealed in")
+		}
+		c.Sealed, most = base64.RawURLEncoding.EncodeToString([]byte(box)), MaxToken
+	}
 	k := t.keys[0]
 	for {
 		payload, err := json.Marshal(c)
@@ -142,12 +154,12 @@ func (t *Tokens) Issue(id Identity, audience string, scope []Access, now time.Ti
 			return "", err
 		}
 		const signature = 86 // and two dots
-		over := len(headerSegment(k.kid)) + base64.RawURLEncoding.EncodedLen(len(payload)) + signature + 2 - MaxIssued
+		over := len(headerSegment(k.kid)) + base64.RawURLEncoding.EncodedLen(len(payload)) + signature + 2 - most
 		if over <= 0 {
 			return k.sign(payload)
 		}
 		if len(c.Access) == 0 {
-			return "", fmt.Errorf("user %q: a token with %d groups is longer than %d bytes", id.Name, len(id.Groups), MaxIssued)
+			return "", fmt.Errorf("user %q: a token with %d groups and %d sealed bytes: %w (%d bytes)", id.Name, len(id.Groups), len(id.Sealed.Box()), ErrTooLong, most)
 		}
 		c.Access = c.Access[:len(c.Access)-1]
 	}
@@ -273,6 +285,13 @@ func readClaims(payload []byte, audience string) (id Identity, notBefore time.Ti
 			return Identity{}, notBefore, rejected("a proof that we do not write")
 		}
 		copy(id.Proof[:], proof)
+	}
+	if c.Sealed != "" {
+		box, err := strictBase64(c.Sealed)
+		if err != nil || len(box) == 0 || c.Subject == "" {
+			return Identity{}, notBefore, rejected("a sealed credential that we do not write")
+		}
+		id.Sealed = NewSealed(box)
 	}
 	return id, time.Unix(c.NotBefore, 0), nil
 }
