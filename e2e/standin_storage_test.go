@@ -27,7 +27,7 @@ func (s *standin) storage(t testing.TB, host string) (base string) {
 func (s *standin) serveStorage(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Set-Cookie", "AWSALB=sticky; Path=/")
 	w.Header().Set("Server", "AmazonS3")
-	for _, name := range []string{"Authorization", "X-Forwarded-For", "X-Request-Id", "Referer"} {
+	for _, name := range []string{"Authorization", "X-Forwarded-For", "X-Request-Id"} {
 		if r.Header.Get(name) != "" {
 			s.fault("storage got %s: %s %s", name, r.Method, r.RequestURI)
 		}

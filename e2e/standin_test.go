@@ -32,6 +32,10 @@ type standin struct {
 	tokens *tokens
 	login  func(user, password string) (status int) // 200, 401, or 429 where logins are counted
 
+	// redirectUploads says where a request of an upload is sent on to; nil or
+	// "": nowhere.
+	redirectUploads func(r *http.Request) (to string)
+
 	mu     sync.Mutex
 	heard  []heard
 	faults []string
@@ -200,6 +204,13 @@ func (s *standin) registry(accepts takes, refuse func(http.ResponseWriter, *http
 		}
 		switch v := s.judge(r, a, accepts); v {
 		case admitted:
+			if s.redirectUploads != nil && a.kind == "blobs/uploads" {
+				if to := s.redirectUploads(r); to != "" {
+					w.Header().Set("Location", to)
+					w.WriteHeader(http.StatusTemporaryRedirect)
+					return
+				}
+			}
 			s.store.serve(w, r, a)
 		case lockedOut:
 			tooMany(w)
