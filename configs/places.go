@@ -15,22 +15,20 @@ func (u *Upstream) Place() auth.Place {
 	return auth.Place{Host: u.Hostname, Prefix: u.Prefix, Keep: u.KeepPrefix, Default: u.DefaultNamespace, NS: u.NS}
 }
 
-// Places say which of Upstreams a repository is at, in the order of Upstreams.
-// They have none where Static left open what tells the upstreams apart.
-func (c *Config) Places() *auth.Places {
-	if c.places == nil {
-		return &auth.Places{}
-	}
-	return c.places
-}
+// Places say which of Upstreams a repository is at, in the order of Upstreams;
+// nil where Static left open what tells the upstreams apart.
+func (c *Config) Places() *auth.Places { return c.places }
 
 // Find is the place of a repository as an operator writes it: team/app, or with
 // one of the hostnames in front, as in an image's name.
 func (c *Config) Find(repository string) (auth.Found, bool) {
-	if host, rest, deeper := strings.Cut(repository, "/"); deeper && slices.Contains(c.bareHostnames(), host) {
-		return c.Places().Find(host, "", rest)
+	if c.places == nil {
+		return auth.Found{}, false
 	}
-	return c.Places().Find("", "", repository)
+	if host, rest, deeper := strings.Cut(repository, "/"); deeper && slices.Contains(c.bareHostnames(), host) {
+		return c.places.Find(host, "", rest)
+	}
+	return c.places.Find("", "", repository)
 }
 
 // Access is what rules are asked about a repository as an operator writes it.
@@ -38,7 +36,7 @@ func (c *Config) Access(repository string, a auth.Action) auth.Access {
 	if f, ok := c.Find(repository); ok {
 		return f.Access(a)
 	}
-	return c.Places().Access(repository, a)
+	return auth.Access{Repository: repository, Action: a}
 }
 
 // bareHostnames are the hostnames without their ports.
