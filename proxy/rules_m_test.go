@@ -122,6 +122,7 @@ func TestM02_TheSamePathWithANamespaceIsAnotherRepository(t *testing.T) {
 	for _, target := range []string{alpine + "?ns=docker.io", "/v2/alpine/manifests/latest?ns=docker.io", "/v2/hub/alpine/manifests/latest", "/v2/hub/library/alpine/manifests/latest"} {
 		g.get(target, any).refused(t, 401, "DENIED")
 	}
+	hub.none(t)
 
 	g, hub, rest = mirroring(t, "allow everyone hub/library/** pull")
 	any = g.as("", pulls("library/alpine"), pulls("hub/library/alpine"))
