@@ -107,7 +107,6 @@ func (k *Cache) Login(ctx context.Context, by Authenticator, c Credential, t Cac
 	}
 	l := login{Cache: k, key: k.loginKey(by, c), by: by, c: c, times: t, guard: g}
 	l.here = k.sourceKey(l.key, g)
-	l.c.Known = l.spared()
 	for {
 		if id, err, known := l.known(); known {
 			k.hits.Add(1)
@@ -116,6 +115,7 @@ func (k *Cache) Login(ctx context.Context, by Authenticator, c Credential, t Cac
 			}
 			return id, true, err
 		}
+		l.c.Known = l.spared()
 		f, leads := k.flights.join(l.key)
 		if leads {
 			k.misses.Add(1)
