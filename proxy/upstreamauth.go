@@ -224,6 +224,14 @@ func (l *login) read(header http.Header) (w way) {
 	return w
 }
 
+// ForeignRealmError is an upstream that sends for tokens to a host which is
+// neither its own nor in token_hosts.
+type ForeignRealmError struct{ Realm, Host string }
+
+func (e *ForeignRealmError) Error() string {
+	return fmt.Sprintf("token realm %q is not on the upstream's host; is its host to be added to token_hosts?", e.Realm)
+}
+
 // realm checks where tokens are to come from (T34): the upstream's own host or one in
 // token_hosts, over https; over http only where the upstream itself is reached
 // so, at the same host and port.
@@ -237,7 +245,7 @@ func (u *Upstream) realm(s string) (*url.URL, error) {
 	case r.Scheme != "http" && r.Scheme != "https":
 		return nil, fmt.Errorf("token realm %q is not https", s)
 	case !u.ownHost(r) && !hostIn(u.settings.TokenHosts, r):
-		return nil, fmt.Errorf("token realm %q is not on the upstream's host; is its host to be added to token_hosts?", s)
+		return nil, &ForeignRealmError{Realm: s, Host: r.Host}
 	}
 	r.Fragment = ""
 	return r, nil

@@ -46,8 +46,13 @@ func build(cfg *configs.Config, tokens *auth.Tokens, ca []byte) (proxy.Settings,
 		OnlyProxy:   cfg.TLS.Mode == configs.TLSOff && !allLoopback(cfg.Listen),
 		Catalog:     cfg.Catalog != "off",
 		CA:          ca,
-		Upstreams:   []proxy.UpstreamSettings{buildUpstream(cfg)},
+		Search:      cfg.Search,
 		IdleTimeout: time.Duration(cfg.IdleTimeout),
+
+		LoginUpstream: cfg.Auth.Upstream,
+	}
+	for i := range cfg.Upstreams {
+		s.Upstreams = append(s.Upstreams, buildUpstream(&cfg.Upstreams[i], cfg))
 	}
 	file, err := buildHtpasswd(cfg, tokens)
 	if err != nil {
@@ -73,13 +78,15 @@ func buildHtpasswd(cfg *configs.Config, tokens *auth.Tokens) (*auth.Htpasswd, er
 	return auth.ParseHtpasswd(cfg.Auth.Htpasswd, cfg.Auth.HtpasswdData, o)
 }
 
-func buildUpstream(cfg *configs.Config) proxy.UpstreamSettings {
-	u := cfg.Upstreams[0]
+func buildUpstream(u *configs.Upstream, cfg *configs.Config) proxy.UpstreamSettings {
 	return proxy.UpstreamSettings{
 		Name:           u.Name,
+		Place:          u.Place(),
 		URL:            u.URL,
 		Username:       u.Username,
 		Password:       u.Password.Reveal(),
+		Passthrough:    u.Passthrough(),
+		SharedBlobs:    u.SharedBlobs,
 		Follow:         u.Follow(),
 		RedirectHosts:  u.RedirectHosts,
 		TokenHosts:     u.TokenHosts,

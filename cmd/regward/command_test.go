@@ -159,7 +159,7 @@ func TestOnlineAsksWhatTheOperatorCannotKnow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkOnline(t.Context(), u, settings, func(_ configs.Severity, _, msg string) { said = append(said, msg) })
+		checkOnline(t.Context(), u, settings, "upstream", func(_ configs.Severity, _, msg, fix string) { said = append(said, msg+fix) })
 		u.Close()
 		up.Close()
 		if got := strings.Join(said, "\n"); tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
@@ -297,7 +297,7 @@ func TestOnlineNamesTheKeyForAnUnknownCA(t *testing.T) {
 	}
 	defer u.Close()
 	said := ""
-	checkOnline(t.Context(), u, settings, func(_ configs.Severity, _, msg string) { said += msg })
+	checkOnline(t.Context(), u, settings, "upstream", func(_ configs.Severity, _, msg, fix string) { said += msg + fix })
 	if !strings.Contains(said, "upstream.ca_file") {
 		t.Errorf("said %q, want upstream.ca_file in it", said)
 	}

@@ -59,7 +59,7 @@ The last two ask the running instance, or read an audit log with --audit FILE.`,
 	f.BoolVar(&q.passwordStdin, "password-stdin", false, "log --user in with the password on stdin, and say who said what")
 	f.StringSliceVar(&q.groups, "group", nil, "a `GROUP` the caller is in, besides those of the file; may be repeated")
 	f.StringVar(&q.from, "from", "", "the caller's `ADDRESS`; a network with --last")
-	f.StringVar(&q.repository, "repository", "", "the `NAME` of the repository, as clients write it")
+	f.StringVar(&q.repository, "repository", "", "the `NAME` of the repository, as clients write it, with a hostname in front or without")
 	f.StringVar(&q.action, "action", "", "pull, push or delete")
 	f.StringVar(&q.tag, "tag", "", "the `TAG`")
 	f.BoolVar(&q.who, "who", false, "list who may")
@@ -144,7 +144,9 @@ func (a *app) newExplainer(q question) (*explainer, error) {
 	}
 	x.caller.Identity = x.identity(q.user, q.groups)
 	if !q.passwordStdin && q.user != "" {
-		x.provider = x.stranger()
+		if x.provider = x.whereLogins(q.repository); x.provider == "" {
+			x.provider = x.stranger()
+		}
 	}
 	return x, nil
 }
@@ -189,6 +191,10 @@ func (x *explainer) login(ctx context.Context, a *app, q question) error {
 	if err != nil {
 		return err
 	}
+	asked := x.asked(q.repository)
+	if x.settings.Logins == nil && asked != nil {
+		return x.ask(ctx, asked, q.user, password)
+	}
 	if x.settings.Logins == nil {
 		x.provider, x.rejected = "nobody can log in: the configuration names no provider of logins", true
 		return nil
@@ -198,6 +204,8 @@ func (x *explainer) login(ctx context.Context, a *app, q question) error {
 	case err == nil:
 		x.provider = fmt.Sprintf("%s says the password of %s is right", id.Via, id.Name)
 		x.caller.Identity = x.identity(id.Name, append(id.Groups, q.groups...))
+	case errors.Is(err, auth.ErrNotMine) && asked != nil:
+		return x.ask(ctx, asked, q.user, password)
 	case errors.Is(err, auth.ErrRejected):
 		x.provider, x.rejected = fmt.Sprintf("htpasswd says: wrong user name or password for %s", q.user), true
 	case errors.Is(err, auth.ErrNotMine):
@@ -218,16 +226,24 @@ type ruleStep struct {
 
 // explanation is what explain prints as JSON about one access.
 type explanation struct {
-	Verdict    string     `json:"verdict"`
-	Caller     string     `json:"caller"`
-	Login      string     `json:"login,omitempty"`
-	Action     string     `json:"action"`
-	Repository string     `json:"repository"`
-	Tag        string     `json:"tag,omitempty"`
-	Decision   string     `json:"decision"`
-	Rule       string     `json:"rule,omitempty"`
-	Rules      []ruleStep `json:"rules"`
-	Limits     []string   `json:"limits"`
+	Verdict    string `json:"verdict"`
+	Caller     string `json:"caller"`
+	Login      string `json:"login,omitempty"`
+	Action     string `json:"action"`
+	Repository string `json:"repository"`
+	place
+	Tag      string     `json:"tag,omitempty"`
+	Decision string     `json:"decision"`
+	Rule     string     `json:"rule,omitempty"`
+	Rules    []ruleStep `json:"rules"`
+	Limits   []string   `json:"limits"`
+}
+
+// access is what rules are asked about.
+func (x *explainer) access(q question, action auth.Action) auth.Access {
+	want := x.cfg.Access(q.repository, action)
+	want.Tag = q.tag
+	return want
 }
 
 func (a *app) explainAccess(x *explainer, q question) error {
@@ -235,7 +251,8 @@ func (a *app) explainAccess(x *explainer, q question) error {
 	if err != nil {
 		return err
 	}
-	want := auth.Access{Repository: q.repository, Tag: q.tag, Action: action}
+	_, where := x.find(q.repository)
+	want := x.access(q, action)
 	decision, steps := x.settings.Policy.Explain(&x.caller, []auth.Access{want})
 	if decision.Allowed() && action == auth.Push {
 		// A push looks what is there already: every client needs both.
@@ -247,8 +264,11 @@ func (a *app) explainAccess(x *explainer, q question) error {
 	}
 	e := explanation{
 		Verdict: decision.Verdict.String(), Caller: x.caller.String(), Login: x.provider,
-		Action: action.String(), Repository: q.repository, Tag: q.tag,
+		Action: action.String(), Repository: q.repository, place: where, Tag: q.tag,
 		Decision: decision.String(), Rule: decision.Rule, Rules: []ruleStep{}, Limits: []string{},
+	}
+	if why := x.refusedBy(q.repository, action); why != "" {
+		e.Verdict, e.Decision, e.Rule = "denied", why, ""
 	}
 	if x.rejected {
 		e.Verdict, e.Decision, e.Rule = "denied", x.provider, ""
@@ -278,6 +298,9 @@ func (a *app) printExplanation(e explanation) error {
 	}
 	fmt.Fprintf(&b, "%s: %s %s as %s\n", e.Verdict, e.Action, what, e.Caller)
 	fmt.Fprintf(&b, "  %s\n", e.Decision)
+	for _, line := range e.words() {
+		fmt.Fprintf(&b, "  %s\n", line)
+	}
 	if e.Login != "" && e.Login != e.Decision {
 		fmt.Fprintf(&b, "login:\n  %s\n", e.Login)
 	}
@@ -396,12 +419,19 @@ func (a *app) explainWho(x *explainer, q question) error {
 	}
 	all := make([]whoMay, 0, len(asked))
 	for _, action := range asked {
-		all = append(all, x.who(auth.Access{Repository: q.repository, Tag: q.tag, Action: action}))
+		all = append(all, x.who(q, action))
 	}
 	if a.json() {
 		return a.printJSON(all)
 	}
+	_, where := x.find(q.repository)
 	fmt.Fprintln(a.stdout, q.repository)
+	for _, line := range where.words() {
+		fmt.Fprintf(a.stdout, "  %s\n", line)
+	}
+	if why := x.refusedBy(q.repository, auth.Pull); why != "" {
+		fmt.Fprintf(a.stdout, "  %s\n", why)
+	}
 	for _, w := range all {
 		who := strings.Join(w.Who, ", ")
 		if who == "" {
@@ -417,8 +447,12 @@ func (a *app) explainWho(x *explainer, q question) error {
 
 // who lists those whom rules and groups name: kinds of callers first, then
 // groups, then the users who are in none of them.
-func (x *explainer) who(want auth.Access) whoMay {
-	w := whoMay{Action: want.Action.String(), Who: []string{}, Not: []string{}}
+func (x *explainer) who(q question, action auth.Action) whoMay {
+	w := whoMay{Action: action.String(), Who: []string{}, Not: []string{}}
+	if x.refusedBy(q.repository, action) != "" {
+		return w
+	}
+	want := x.access(q, action)
 	may := func(id auth.Identity) bool {
 		return x.settings.Policy.Decide(&auth.Caller{Identity: id, Addr: x.caller.Addr}, []auth.Access{want}).Allowed()
 	}

@@ -24,7 +24,11 @@ func (a *app) explainPast(ctx context.Context, q question) error {
 	if q.who || q.action != "" || q.tag != "" || len(q.groups) > 0 || q.passwordStdin {
 		return usageError("explain: --last and --request-id take --repository, --user, --from, --since and --audit only")
 	}
-	want := proxy.RefusalQuery{RequestID: q.requestID, Repository: q.repository, User: q.user}
+	want := proxy.RefusalQuery{RequestID: q.requestID, User: q.user}
+	host := ""
+	if q.repository != "" {
+		want.Repository, host = a.recorded(q.repository)
+	}
 	var err error
 	if q.from != "" {
 		if want.From, err = parseNetwork(q.from); err != nil {
@@ -46,6 +50,11 @@ func (a *app) explainPast(ctx context.Context, q question) error {
 	}
 	if err != nil {
 		return err
+	}
+	if host != "" {
+		answer.Refusals = slices.DeleteFunc(answer.Refusals, func(r proxy.Refusal) bool {
+			return r.Host != "" && bareHosts([]string{r.Host})[0] != host
+		})
 	}
 	return a.printRefusals(answer, q)
 }

@@ -2,17 +2,14 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/regward/regward/configs"
-	"github.com/regward/regward/proxy"
 	regtls "github.com/regward/regward/tls"
 )
 
@@ -24,7 +21,7 @@ func (a *app) validateCommand() *cobra.Command {
 		Args:  cobra.MaximumNArgs(1),
 		RunE: do(func(ctx context.Context, args []string) error {
 			if static && online {
-				return usageError("--static reads nothing but the YAML, --online asks the upstream: choose one")
+				return usageError("--static reads nothing but the YAML, --online asks the upstreams: choose one")
 			}
 			src, err := a.source(strings.Join(args, ""))
 			if err != nil {
@@ -39,7 +36,7 @@ func (a *app) validateCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&strict, "strict", false, "warnings fail too")
 	c.Flags().BoolVar(&static, "static", false, "read nothing but the YAML: absent variables and files are notes")
-	c.Flags().BoolVar(&online, "online", false, "ask the upstream too")
+	c.Flags().BoolVar(&online, "online", false, "ask the upstreams too")
 	return c
 }
 
@@ -55,79 +52,29 @@ func check(ctx context.Context, src configSource, static, online bool) (configs.
 		return nil, err
 	}
 	problems = cfg.Warnings
-	say := func(s configs.Severity, path, msg string) {
+	say := func(s configs.Severity, path, msg, fix string) {
 		line, col := cfg.Place(path)
-		problems = append(problems, configs.Problem{Severity: s, File: src.name(), Line: line, Col: col, Path: path, Msg: msg})
+		problems = append(problems, configs.Problem{Severity: s, File: src.name(), Line: line, Col: col, Path: path, Msg: msg, Fix: fix})
 	}
 	if static {
 		return problems, nil
 	}
 	settings, err := build(cfg, nil, nil)
 	if err != nil {
-		say(configs.Error, "", err.Error())
+		say(configs.Error, "", err.Error(), "")
 		return problems, nil
 	}
-	up, err := proxy.NewUpstream(settings.Upstreams[0], proxy.UpstreamOptions{})
-	if err != nil {
-		say(configs.Error, "upstream", err.Error())
-	} else {
-		defer up.Close()
-	}
+	checkUpstreams(ctx, cfg, settings, online, say)
 	if cfg.TLS.Mode == configs.TLSFiles {
 		if pair, err := regtls.Files(cfg.TLS.CertFile, cfg.TLS.KeyFile); err != nil {
-			say(configs.Error, "tls.cert_file", err.Error())
+			say(configs.Error, "tls.cert_file", err.Error(), "")
 		} else {
 			for _, text := range pair.Problems(bareHosts(cfg.Hostname), time.Now()) {
-				say(configs.Warning, "tls.cert_file", text)
+				say(configs.Warning, "tls.cert_file", text, "")
 			}
 		}
 	}
-	if online && up != nil {
-		checkOnline(ctx, up, settings.Upstreams[0], say)
-	}
 	return problems, nil
-}
-
-// checkOnline asks the upstream what the operator cannot know: whether it lets
-// everybody in (M3), and whether it takes the account.
-func checkOnline(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettings, say func(configs.Severity, string, string)) {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	probe, err := up.Probe(ctx)
-	switch {
-	case err != nil && probe.Open:
-		say(configs.Error, "upstream", fmt.Sprintf("upstream %s lets everybody in, and does not answer with the account: %v", u.URL, err))
-	case err != nil:
-		msg := fmt.Sprintf("upstream %s cannot be reached or does not answer like a registry: %v", u.URL, err)
-		var unknown x509.UnknownAuthorityError
-		if errors.As(err, &unknown) {
-			msg += "; name the CA it comes from in upstream.ca_file"
-		}
-		say(configs.Error, "upstream", msg)
-	case probe.Open:
-		msg := fmt.Sprintf("upstream %s serves /v2/ without a login: anybody who reaches it passes regward by.", u.URL)
-		if strings.Contains(probe.Server, "Nexus") || strings.Contains(u.URL.Path, "/repository/") {
-			msg += fmt.Sprintf(" In Nexus turn off \"Allow anonymous docker pull\" and Anonymous Access, and let only this host reach port %s.", portOf(u))
-		} else {
-			msg += " Let only this host reach it."
-		}
-		say(configs.Warning, "upstream", msg)
-	case u.Username == "":
-		say(configs.Warning, "upstream", fmt.Sprintf("upstream %s asks for a login, and none is configured: set upstream.username and upstream.password, unless what it gives to anybody is enough", u.URL))
-	}
-	if probe.Login != "" {
-		say(configs.Error, "upstream.username", fmt.Sprintf("upstream %s: %s; check upstream.username and upstream.password", u.URL, probe.Login))
-	}
-}
-
-func portOf(u proxy.UpstreamSettings) string {
-	if p := u.URL.Port(); p != "" {
-		return p
-	}
-	if port, err := net.LookupPort("tcp", u.URL.Scheme); err == nil {
-		return fmt.Sprint(port)
-	}
-	return "80"
 }
 
 // validation is what validate prints as JSON.

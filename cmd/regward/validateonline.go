@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/regward/regward/configs"
+	"github.com/regward/regward/proxy"
+)
+
+// onlineFor is how long one upstream is asked.
+const onlineFor = 15 * time.Second
+
+// report takes one problem.
+type report func(s configs.Severity, path, msg, fix string)
+
+// checkUpstreams builds every upstream and, online, asks each.
+func checkUpstreams(ctx context.Context, cfg *configs.Config, settings proxy.Settings, online bool, say report) {
+	for i, s := range settings.Upstreams {
+		at := cfg.UpstreamPath(i)
+		up, err := proxy.NewUpstream(s, proxy.UpstreamOptions{})
+		if err != nil {
+			say(configs.Error, at, err.Error(), "")
+			continue
+		}
+		if online {
+			checkOnline(ctx, up, s, at, say)
+			if s.Passthrough {
+				checkAsked(ctx, up, s, at+".credentials", say)
+			} else if s.Name == settings.LoginUpstream {
+				checkAsked(ctx, up, s, "auth.upstream", say)
+			}
+		}
+		up.Close()
+	}
+}
+
+// checkOnline asks an upstream what the operator cannot know: whether it lets
+// everybody in (M3), whether it takes the account, and what it is.
+func checkOnline(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettings, at string, say report) {
+	ctx, cancel := context.WithTimeout(ctx, onlineFor)
+	defer cancel()
+	probe, err := up.Probe(ctx)
+	nexus := strings.HasPrefix(probe.Server, "Nexus")
+	switch {
+	case err != nil && probe.Open:
+		say(configs.Error, at, fmt.Sprintf("upstream %s lets everybody in, and does not answer with the account: %v", u.URL, err), "")
+	case err != nil:
+		sayUnreachable(err, u, at, say)
+	case probe.Open:
+		msg := fmt.Sprintf("upstream %s serves /v2/ without a login: anybody who reaches it passes regward by.", u.URL)
+		if nexus || strings.Contains(u.URL.Path, "/repository/") {
+			msg += fmt.Sprintf(" In Nexus turn off \"Allow anonymous docker pull\" and Anonymous Access, and let only this host reach port %s.", portOf(u))
+		} else {
+			msg += " Let only this host reach it."
+		}
+		say(configs.Warning, at, msg, "")
+	case u.Username == "" && !u.Passthrough:
+		say(configs.Warning, at, fmt.Sprintf("upstream %s asks for a login, and none is configured", u.URL),
+			fmt.Sprintf("set %s.username and %s.password, unless what it gives to anybody is enough", at, at))
+	}
+	if probe.Login != "" {
+		say(configs.Error, at+".username", fmt.Sprintf("upstream %s: %s; check %s.username and %s.password", u.URL, probe.Login, at, at), "")
+	}
+	if nexus && u.SharedBlobs == nil {
+		say(configs.Error, at+".shared_blobs", fmt.Sprintf("has to be spelled out: upstream %s is Nexus (Server: %s), which gives any layer under any image name", u.URL, probe.Server), configs.FixSharedBlobs)
+	}
+}
+
+// sayUnreachable says which key helps, where one does.
+func sayUnreachable(err error, u proxy.UpstreamSettings, at string, say report) {
+	var foreign *proxy.ForeignRealmError
+	if errors.As(err, &foreign) {
+		hosts := append(append([]string{}, u.TokenHosts...), foreign.Host)
+		say(configs.Error, at+".token_hosts", fmt.Sprintf("upstream %s gives its tokens at %s, and nothing is sent to a host that is not named", u.URL, foreign.Host),
+			fmt.Sprintf("if that is right, write token_hosts: [%s]", strings.Join(hosts, ", ")))
+		return
+	}
+	fix := ""
+	var unknown x509.UnknownAuthorityError
+	if errors.As(err, &unknown) {
+		fix = fmt.Sprintf("name the CA it comes from in %s.ca_file", at)
+	}
+	say(configs.Error, at, fmt.Sprintf("upstream %s cannot be reached or does not answer like a registry: %v", u.URL, err), fix)
+}
+
+// checkAsked tries whether an upstream can be asked about people's logins: one
+// that takes a made-up login knows nothing about real ones.
+func checkAsked(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettings, path string, say report) {
+	ctx, cancel := context.WithTimeout(ctx, onlineFor)
+	defer cancel()
+	if err := up.ProbeLogins(ctx); err != nil {
+		say(configs.Error, path, fmt.Sprintf("upstream %s cannot be asked whether a login is good: %v", u.URL, err), "")
+	}
+}
+
+func portOf(u proxy.UpstreamSettings) string {
+	if p := u.URL.Port(); p != "" {
+		return p
+	}
+	if port, err := net.LookupPort("tcp", u.URL.Scheme); err == nil {
+		return fmt.Sprint(port)
+	}
+	return "80"
+}
