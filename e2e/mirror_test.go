@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -73,7 +74,7 @@ func (g *regward) servedAll(t testing.TB, repository string) {
 // mirroringDocker is a docker whose daemon asks regward before Docker Hub.
 func mirroringDocker(t *testing.T) *docker {
 	t.Helper()
-	daemon, err := startDockerWith("mirroring", `{"registry-mirrors": ["https://mirror.acme.example"]}`)
+	daemon, err := startDockerWith("mirroring", shown(t, "json", "registry-mirrors"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,13 +89,27 @@ func mirroringCtr(t *testing.T, hosts string) *ctr {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	replaceFile(t, filepath.Join(dir, "hosts.toml"), "server = \"https://registry-1.docker.io\"\n"+hosts)
+	replaceFile(t, filepath.Join(dir, "hosts.toml"), hosts)
 	return c
 }
 
-const plainMirror = `[host."https://mirror.acme.example"]
-  capabilities = ["pull", "resolve"]
-`
+// shown is the piece of docs/upstreams.md in a language that has a word in it:
+// what the page tells to paste is what is tried.
+func shown(t *testing.T, language, word string) string {
+	t.Helper()
+	blocks := regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(readFile(t, filepath.Join("..", "docs", "upstreams.md")), -1)
+	for _, b := range blocks {
+		if strings.Contains(b[1], word) {
+			return b[1]
+		}
+	}
+	t.Fatalf("the page shows no %s with %q", language, word)
+	return ""
+}
+
+func plainMirror(t *testing.T) string {
+	return shown(t, "toml", "[host.\"https://mirror.acme.example\"]")
+}
 
 func TestExampleHubMirror(t *testing.T) {
 	inside(t, func(t *testing.T, w *world) {
@@ -107,14 +122,14 @@ func TestExampleHubMirror(t *testing.T) {
 		d := mirroringDocker(t)
 		d.run(t, "pull", "hello:1").works(t)
 		g.servedAll(t, "library/hello")
-		c := mirroringCtr(t, plainMirror)
+		c := mirroringCtr(t, plainMirror(t))
 		c.pull(t, "docker.io/library/hullo:1").works(t)
 		g.servedAll(t, "library/hullo")
 		// By name, without being a mirror: a one-part name is an official image.
 		k := newCrane(t, mirrorHost).(*crane)
 		k.run(t, "manifest", mirrorHost+"/hello:1").works(t)
 		k.run(t, "manifest", mirrorHost+"/grafana/grafana:1").works(t)
-		k.push(t, mirrorHost+"/library/mine:1", small(t)).fails(t, "denied")
+		k.push(t, mirrorHost+"/library/mine:1", small(t)).fails(t, "DENIED")
 		if got := askedBy(hub, "tokens"); !slices.Equal(got, []string{hubUser}) {
 			t.Errorf("Docker Hub's token service was asked by %q", got)
 		}
@@ -129,10 +144,7 @@ func TestM05_ContainerdPutsAPrefixInFront(t *testing.T) {
 		hub.has(t, "library/hello:1", small(t))
 		prefixed := strings.Replace(mirrorHead, "upstream:\n", "upstreams:\n- prefix: hub/\n", 1)
 		g := w.written(t, mirrorHost, prefixed+"rules: [{subjects: everyone, repositories: hub/library/**, allow: pull}]\n")
-		c := mirroringCtr(t, `[host."https://mirror.acme.example/v2/hub"]
-  capabilities = ["pull", "resolve"]
-  override_path = true
-`)
+		c := mirroringCtr(t, shown(t, "toml", "override_path"))
 		c.pull(t, "docker.io/library/hello:1").works(t)
 		g.servedAll(t, "hub/library/hello")
 		if got := askedBy(hub, "tokens"); !slices.Equal(got, []string{hubUser}) {
@@ -157,7 +169,7 @@ limits:
   - {name: none, count: pulls, rate: 1/7d, per: all, repositories: [library/spent, library/throttled]}
 `)
 		newCrane(t, mirrorHost).(*crane).run(t, "manifest", mirrorHost+"/library/spent:1").works(t) // and it is over
-		d, c := mirroringDocker(t), mirroringCtr(t, plainMirror)
+		d, c := mirroringDocker(t), mirroringCtr(t, plainMirror(t))
 		for _, tt := range []struct {
 			image  string
 			status int
