@@ -134,6 +134,11 @@ func (r *reader) structure(path string, n *yaml.Node, v reflect.Value, depth int
 		r.leaf(join(path, "url"), n, url.value, false, depth)
 		return
 	}
+	if n.Kind == yaml.SequenceNode && path == "upstream" {
+		r.note(path, n, origin{})
+		r.at(path, n, "wants one upstream; got a list", "write upstreams: for several")
+		return
+	}
 	if n.Kind != yaml.MappingNode {
 		r.wrong(path, n, "a map of keys: "+strings.Join(keysOf(v.Type()), ", "))
 		return

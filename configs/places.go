@@ -25,7 +25,8 @@ func (c *Config) Find(repository string) (auth.Found, bool) {
 	if c.places == nil {
 		return auth.Found{}, false
 	}
-	if host, rest, deeper := strings.Cut(repository, "/"); deeper && slices.Contains(c.bareHostnames(), host) {
+	first, rest, deeper := strings.Cut(repository, "/")
+	if host := bareHost(first); deeper && slices.Contains(c.bareHostnames(), host) {
 		return c.places.Find(host, "", rest)
 	}
 	return c.places.Find("", "", repository)

@@ -110,6 +110,7 @@ upstreams:
 		{"keep/this/app", "keep/this", "keep/this/app", "keep/this/app"},
 		{"keep/that", "rest", "keep/that", "keep/that"},
 		{"registry.example.com/hub/alpine", "hub", "hub/library/alpine", "library/alpine"},
+		{"registry.example.com:5000/hub/alpine", "hub", "hub/library/alpine", "library/alpine"},
 		{"hosted.example.com/hub/alpine", "nexus:8081", "hub/alpine", "hub/alpine"},
 		{"other.example.com/hub/alpine", "rest", "other.example.com/hub/alpine", "other.example.com/hub/alpine"},
 	} {
@@ -287,6 +288,7 @@ func TestUpstreamMistakes(t *testing.T) {
 		{`[{name: x, url: "http://a"}, {hostname: a.example, url: "http://b"}]`, "warning: upstreams[0]: out of reach: each hostname has an upstream of its own for all names"},
 		{`[{url: "http://a"}, {url: "http://a", prefix: b, name: "a"}]`, `"a" is the name of upstreams[0] already`},
 		{`[]`, "upstreams: an empty list"},
+		{"\nupstream: [{url: 'http://a'}, {url: 'http://b', prefix: b}]", "upstream: wants one upstream; got a list\n\tfix: write upstreams: for several"},
 		{`[{prefix: /, url: "http://a"}]`, `"/" is no beginning of a repository name`},
 		{`[{prefix: "a:5000/b", url: "http://a"}]`, `"a:5000/b" is no beginning of a repository name`},
 		{`[{prefix: "https://a/b", url: "http://a"}]`, `is a URL`},

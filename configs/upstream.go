@@ -21,7 +21,7 @@ func (k *checker) checkUpstreams() {
 		return
 	}
 	for i := range k.Upstreams {
-		if at := k.UpstreamPath(i); k.given(at) {
+		if at := k.UpstreamPath(i); k.given(at) && !k.refused(at) {
 			k.checkUpstream(at, &k.Upstreams[i])
 		}
 	}

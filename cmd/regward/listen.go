@@ -51,7 +51,9 @@ func (s *server) listen() error {
 	cfg := s.first
 	public := s.newHTTPServer(s.handler)
 	// Moved while a transfer goes on, and while the upstream may take its time.
-	public.WriteTimeout = time.Duration(cfg.IdleTimeout + cfg.Upstreams[0].HeaderTimeout)
+	for i := range cfg.Upstreams {
+		public.WriteTimeout = max(public.WriteTimeout, time.Duration(cfg.IdleTimeout+cfg.Upstreams[i].HeaderTimeout))
+	}
 	if cfg.TLS.Mode != configs.TLSOff {
 		public.TLSConfig = s.certs.config()
 	}

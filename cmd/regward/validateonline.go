@@ -29,10 +29,11 @@ func checkUpstreams(ctx context.Context, cfg *configs.Config, settings proxy.Set
 			continue
 		}
 		if online {
-			checkOnline(ctx, up, s, at, say)
-			if s.Passthrough {
+			answers := checkOnline(ctx, up, s, at, say)
+			switch {
+			case answers && s.Passthrough:
 				checkAsked(ctx, up, s, at+".credentials", say)
-			} else if s.Name == settings.LoginUpstream {
+			case answers && s.Name == settings.LoginUpstream:
 				checkAsked(ctx, up, s, "auth.upstream", say)
 			}
 		}
@@ -41,8 +42,9 @@ func checkUpstreams(ctx context.Context, cfg *configs.Config, settings proxy.Set
 }
 
 // checkOnline asks an upstream what the operator cannot know: whether it lets
-// everybody in (M3), whether it takes the account, and what it is.
-func checkOnline(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettings, at string, say report) {
+// everybody in (M3), whether it takes the account, and what it is. It reports
+// whether the upstream answers at all.
+func checkOnline(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettings, at string, say report) bool {
 	ctx, cancel := context.WithTimeout(ctx, onlineFor)
 	defer cancel()
 	probe, err := up.Probe(ctx)
@@ -70,6 +72,7 @@ func checkOnline(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettin
 	if nexus && u.SharedBlobs == nil {
 		say(configs.Error, at+".shared_blobs", fmt.Sprintf("has to be spelled out: upstream %s is Nexus (Server: %s), which gives any layer under any image name", u.URL, probe.Server), configs.FixSharedBlobs)
 	}
+	return err == nil
 }
 
 // sayUnreachable says which key helps, where one does.
