@@ -134,10 +134,11 @@ func (w *world) publicHub(t testing.TB) *standin {
 	return s
 }
 
-// nexus is a Nexus at the address of the examples, with people's logins in it.
-func (w *world) nexus(t testing.TB, n nexus) *standin {
+// nexus is a Nexus with people's logins in it; its address in the examples is
+// nexus:8081.
+func (w *world) nexus(t testing.TB, at string, n nexus) *standin {
 	t.Helper()
-	w.puts(t, map[string]string{"registry": "nexus:8081"})
+	w.puts(t, map[string]string{"registry": at})
 	s := newNexus(t, n)
 	s.knows(passwords)
 	s.has(t, "library/hello:1", small(t))
@@ -146,27 +147,29 @@ func (w *world) nexus(t testing.TB, n nexus) *standin {
 
 // The two ways a Nexus asks for a login on its path route, and a third that
 // some releases have.
-var nexusShapes = map[string]nexus{
-	"Basic":               {release: "3.96.3-01", route: "path", lockout: newLockout()},
-	"Bearer":              {release: "3.87.1-01", route: "path", bearer: true},
-	"Bearer with a scope": {release: "3.71.0-06", route: "path", bearer: true, scoped: true},
+func nexusShapes() map[string]nexus {
+	return map[string]nexus{
+		"Basic":               {release: "3.96.3-01", route: "path", lockout: newLockout()},
+		"Bearer":              {release: "3.87.1-01", route: "path", bearer: true},
+		"Bearer with a scope": {release: "3.71.0-06", route: "path", bearer: true, scoped: true},
+	}
 }
 
 // The wish of the forum: library/ for everybody without a login, coolteam/ for
 // its team, logins as they are in Nexus, and one hostname.
 func TestExampleNexus(t *testing.T) {
 	inside(t, func(t *testing.T, w *world) {
-		for name, shape := range nexusShapes {
+		for name, shape := range nexusShapes() {
 			t.Run(name, func(t *testing.T) {
-				s := w.nexus(t, shape)
+				s := w.nexus(t, "nexus:8081", shape)
 				secret := small(t)
 				s.has(t, "coolteam/secret:1", secret)
 				g := w.example(t, "nexus.yaml", "docker.acme.example", "NEXUS_PASSWORD="+upstreamPassword)
 				for _, k := range []clientKind{kindNamed("docker"), kindNamed("podman"), kindNamed("crane")} {
 					t.Run(k.name, func(t *testing.T) { forumStory(t, g, k) })
 				}
-				layer := layerDigest(t, secret)
 				t.Run("a private layer is not given away", func(t *testing.T) {
+					layer := layerDigest(t, secret)
 					underFreeName := "/v2/library/hello/blobs/" + layer
 					direct, err := http.NewRequest(http.MethodGet, s.url+underFreeName, nil)
 					if err != nil {
@@ -187,6 +190,30 @@ func TestExampleNexus(t *testing.T) {
 					bob := g.token(t, "bob", "repository:coolteam/secret:pull")
 					g.send(t, http.MethodGet, "/v2/coolteam/secret/blobs/"+layer, bob, nil).is(t, http.StatusOK)
 				})
+				onlyTheAccountReached(t, s)
+			})
+		}
+	})
+}
+
+// The same file with the other two ways to one repository of Nexus.
+func TestExampleNexusByItsOtherRoutes(t *testing.T) {
+	inside(t, func(t *testing.T, w *world) {
+		text := readFile(t, filepath.Join("..", "configs", "examples", "nexus.yaml"))
+		const url = "http://nexus:8081/repository/docker-hosted"
+		if !strings.Contains(text, url) {
+			t.Fatalf("the example has another URL than %s", url)
+		}
+		t.Setenv("NEXUS_PASSWORD", upstreamPassword)
+		for at, shape := range map[string]nexus{
+			"nexus:8082":                            {release: "3.71.0-06", route: "port"},
+			"docker-hosted.nexus.acme.example:8081": {release: "3.87.1-01", route: "subdomain", bearer: true},
+		} {
+			t.Run(shape.route, func(t *testing.T) {
+				s := w.nexus(t, at, shape)
+				s.has(t, "coolteam/secret:1", small(t))
+				g := w.written(t, "docker.acme.example", strings.Replace(text, url, "http://"+at, 1))
+				forumStory(t, g, kindNamed("crane"))
 				onlyTheAccountReached(t, s)
 			})
 		}
@@ -222,7 +249,7 @@ func forumStory(t *testing.T, g *regward, k clientKind) {
 // that nobody is locked out.
 func onlyTheAccountReached(t *testing.T, s *standin) {
 	t.Helper()
-	const pings = "/repository/" + nexusRepository + "/v2/"
+	pings := strings.TrimPrefix(s.url, "http://"+s.host) + "/v2/"
 	wrong := map[string]int{}
 	for _, h := range s.requests("registry", nil) {
 		target, _, _ := strings.Cut(h.target, "?")
@@ -249,9 +276,9 @@ func onlyTheAccountReached(t *testing.T, s *standin) {
 // one the account that may only read.
 func TestExampleNexusPassthrough(t *testing.T) {
 	inside(t, func(t *testing.T, w *world) {
-		for name, shape := range nexusShapes {
+		for name, shape := range nexusShapes() {
 			t.Run(name, func(t *testing.T) {
-				s := w.nexus(t, shape)
+				s := w.nexus(t, "nexus:8081", shape)
 				s.mu.Lock()
 				s.rights = func(user, repository, action string) bool {
 					return strings.HasPrefix(repository, "library/") && user != "" && action == "pull" ||
@@ -366,7 +393,7 @@ func TestExampleSeveral(t *testing.T) {
 		w.puts(t, map[string]string{"registry": "ghcr.io:443", "storage": "pkg-containers.githubusercontent.com:443"})
 		ghcr := newGHCR(t)
 		ghcr.has(t, "library/tool:1", multiArch(t))
-		nexus := w.nexus(t, nexusShapes["Basic"])
+		nexus := w.nexus(t, "nexus:8081", nexusShapes()["Basic"])
 		rest := startUpstream(t, distribution)
 		rest.has(t, "acme/app:1", small(t))
 		rest.has(t, "library/private:1", small(t))

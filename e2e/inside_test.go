@@ -35,7 +35,7 @@ var places = []struct{ address, names string }{
 	{"192.0.2.14", "hosted.example.com"},
 	{"192.0.2.15", "registry.acme.example"},
 	{"10.0.0.5", ""},
-	{"198.51.100.11", "nexus"},
+	{"198.51.100.11", "nexus docker-hosted.nexus.acme.example"},
 	{"198.51.100.12", "harbor.acme.example"},
 	{"198.51.100.13", "registry"},
 	{"198.51.100.14", "registry-1.docker.io"},
@@ -325,6 +325,7 @@ func (w *world) example(t *testing.T, name, host string, env ...string) *regward
 	}
 	file := filepath.Join("..", "configs", "examples", name)
 	command(t, nil, suite.regward, "validate", "--strict", file).works(t)
+	command(t, nil, suite.regward, "validate", "--online", file).works(t) // an upstream may be open, if nobody else reaches it
 	return w.regward(t, file, host)
 }
 
