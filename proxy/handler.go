@@ -50,8 +50,10 @@ func New(o Options) *Handler {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	return &Handler{Options: o, metrics: newMetrics(), refusals: newRefusals(maxRefusals), challenged: newRefusals(maxChallenged),
+	h := &Handler{Options: o, refusals: newRefusals(maxRefusals), challenged: newRefusals(maxChallenged),
 		free: newFreePulls(), small: newBuffers(smallBuffer), large: newBuffers(largeBuffer)}
+	h.metrics = newMetrics(h.Current)
+	return h
 }
 
 // Swap makes s decide from now on and returns the one that did. Requests under

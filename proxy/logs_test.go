@@ -110,6 +110,8 @@ func everything(t *testing.T) (*gate, []string) {
 	}
 	next := g.settings
 	next.Upstreams[0].ReadOnly = "moving"
+	next.Upstreams = append(next.Upstreams, next.Upstreams[0])
+	next.Upstreams[1].Name, next.Upstreams[1].Place.Prefix = "hub", "hub/"
 	g.swap(next)
 	g.do("PUT", "/v2/coolteam/app/manifests/1", bearer(ann), body(image))
 	g.clock.pass(time.Hour)

@@ -12,7 +12,8 @@ import (
 type Metrics struct {
 	requests   *prometheus.CounterVec
 	seconds    *prometheus.HistogramVec
-	upstream   prometheus.Histogram
+	upstream   *prometheus.HistogramVec
+	upstreams  *upstreamCollector
 	bytes      *prometheus.CounterVec
 	refused    *prometheus.CounterVec
 	limits     *prometheus.CounterVec
@@ -28,11 +29,12 @@ type Metrics struct {
 
 // routeToken and the like are the labels of what is no route under /v2/.
 const (
-	routeToken = "token"
-	routeOther = "other"
+	routeToken  = "token"
+	routeOther  = "other"
 )
 
-func newMetrics() *Metrics {
+// newMetrics makes them; current tells the upstreams of now, at each scrape.
+func newMetrics(current func() *Snapshot) *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "regward", Name: name, Help: help}, labels)
 	}
@@ -40,8 +42,8 @@ func newMetrics() *Metrics {
 		requests: counter("requests_total", "Requests answered, by route, method and status.", "route", "method", "status"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "regward", Name: "request_duration_seconds",
 			Help: "Time from the request's head to the answer's end, by route.", Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60, 600}}, []string{"route"}),
-		upstream: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "regward", Name: "upstream_header_seconds",
-			Help: "Time until the upstream's answer began.", Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60}}),
+		upstream: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "regward", Name: "upstream_header_seconds",
+			Help: "Time until the upstream's answer began, by upstream.", Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60}}, []string{"upstream"}),
 		bytes:    counter("bytes_total", "Bytes of bodies, from clients (in) and to clients (out).", "direction"),
 		refused:  counter("refusals_total", "Requests refused, by reason.", "reason"),
 		limits:   counter("limit_decisions_total", "Decisions of the limits: allowed, throttled, would_throttle.", "limit", "result"),
@@ -50,6 +52,7 @@ func newMetrics() *Metrics {
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "regward", Name: "requests_in_flight", Help: "Requests being answered."}),
 		cutOff:   prometheus.NewCounter(prometheus.CounterOpts{Namespace: "regward", Name: "answers_cut_off_total", Help: "Answers that broke off because the upstream or the client did."}),
 	}
+	m.upstreams = newUpstreamCollector(current)
 	m.bytesIn, m.bytesOut = m.bytes.WithLabelValues("in"), m.bytes.WithLabelValues("out")
 	for k := range m.routeTimes {
 		m.routeTimes[k] = m.seconds.WithLabelValues(Kind(k).String())
@@ -60,7 +63,7 @@ func newMetrics() *Metrics {
 
 // Register adds them to a registry of the caller's own.
 func (m *Metrics) Register(r prometheus.Registerer) error {
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.upstream, m.bytes, m.refused, m.limits, m.logins, m.tokens, m.inFlight, m.cutOff} {
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.upstream, m.upstreams, m.bytes, m.refused, m.limits, m.logins, m.tokens, m.inFlight, m.cutOff} {
 		if err := r.Register(c); err != nil {
 			return err
 		}
@@ -83,8 +86,8 @@ func (m *Metrics) observe(x *exchange, took time.Duration) {
 	} else {
 		m.seconds.WithLabelValues(route).Observe(took.Seconds())
 	}
-	if x.upstream != 0 {
-		m.upstream.Observe(x.upstreamTime.Seconds())
+	if x.upstream != 0 && x.up != nil {
+		x.up.seconds.Observe(x.upstreamTime.Seconds())
 	}
 	if x.in > 0 {
 		m.bytesIn.Add(float64(x.in))
@@ -115,4 +118,64 @@ func (x *exchange) route() string {
 		return routeToken
 	}
 	return routeOther
+}
+
+// upstreamCollector tells how the upstreams of the snapshot in force are.
+type upstreamCollector struct {
+	current                         func() *Snapshot
+	up, refused, remaining, allowed *prometheus.Desc
+}
+
+func newUpstreamCollector(current func() *Snapshot) *upstreamCollector {
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("regward_upstream_"+name, help, []string{"upstream"}, nil)
+	}
+	return &upstreamCollector{current,
+		desc("up", "1 if the upstream answered as a registry does when it was last asked, else 0. Absent before."),
+		desc("login_refused", "1 while the upstream turns regward's own login down or has locked it, else 0."),
+		desc("pulls_remaining", "Pulls that the upstream still gives us, as it said last. Absent where it says nothing."),
+		desc("pulls_limit", "Pulls that the upstream gives us in its window. Absent where it says nothing."),
+	}
+}
+
+func (c *upstreamCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.up
+	ch <- c.refused
+	ch <- c.remaining
+	ch <- c.allowed
+}
+
+func (c *upstreamCollector) Collect(ch chan<- prometheus.Metric) {
+	snapshot := c.current()
+	if snapshot == nil {
+		return
+	}
+	told := map[string]bool{} // two of a name would spoil the whole scrape
+	for _, u := range snapshot.Behind() {
+		if told[u.Name()] {
+			continue
+		}
+		told[u.Name()] = true
+		tell := func(desc *prometheus.Desc, value float64) {
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, u.Name())
+		}
+		s := u.State()
+		if s.Known {
+			tell(c.up, oneIf(s.Up))
+		}
+		tell(c.refused, oneIf(s.Login != ""))
+		if s.Budget != nil {
+			tell(c.remaining, float64(s.Budget.Remaining))
+			if s.Budget.Limit > 0 {
+				tell(c.allowed, float64(s.Budget.Limit))
+			}
+		}
+	}
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }

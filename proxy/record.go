@@ -128,10 +128,13 @@ func (x *exchange) access(took time.Duration) {
 	x.h.Access.Info("request", f...)
 }
 
-// what adds repository, action, rule and limit.
+// what adds upstream, repository, action, rule and limit.
 func (x *exchange) what(f []zap.Field) []zap.Field {
 	if x.loginVia != "" {
 		f = append(f, zap.String("via", x.loginVia))
+	}
+	if x.up != nil && len(x.s.backends) > 1 {
+		f = append(f, zap.String("upstream", x.up.settings.Name))
 	}
 	if x.repo.Repository != "" {
 		f = append(f, zap.String("repository", x.repo.Repository))
@@ -228,12 +231,15 @@ func traceID(traceparent string) string {
 	return parts[1]
 }
 
-// sometimes does a thing at most once a minute.
+// sometimes does a thing at most once in a while.
 type sometimes struct{ next atomic.Int64 }
 
-func (s *sometimes) do(now time.Time, f func()) {
+// do is for once a minute.
+func (s *sometimes) do(now time.Time, f func()) { s.every(now, time.Minute, f) }
+
+func (s *sometimes) every(now time.Time, while time.Duration, f func()) {
 	next := s.next.Load()
-	if now.Unix() >= next && s.next.CompareAndSwap(next, now.Add(time.Minute).Unix()) {
+	if now.Unix() >= next && s.next.CompareAndSwap(next, now.Add(while).Unix()) {
 		f()
 	}
 }

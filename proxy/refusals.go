@@ -1,10 +1,13 @@
 package proxy
 
 import (
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/regward/regward/auth"
 )
 
 // Refusal is one remembered refusal, for `regward explain --last`.
@@ -35,14 +38,25 @@ type RefusalQuery struct {
 	User       string // proven, or claimed with a wrong password; "anonymous" for nobody in particular
 	From       netip.Prefix
 	Since      time.Time
+
+	host string // of Repository, where an upstream has a hostname of its own; "" is any
 }
 
 func (q *RefusalQuery) chooses(r *Refusal) bool {
 	return (q.RequestID == "" || q.RequestID == r.RequestID) &&
 		(q.Repository == "" || q.Repository == r.Repository) &&
+		(q.host == "" || q.host == hostOnly(r.Host)) &&
 		(q.User == "" || q.User == r.User || strings.HasSuffix(r.Credential, ": "+q.User) || q.User == "anonymous" && r.User == "") &&
 		(!q.From.IsValid() || q.From.Contains(r.Addr)) &&
 		!r.Time.Before(q.Since)
+}
+
+// hostOnly is a hostname without its port.
+func hostOnly(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	return host
 }
 
 // refusals is a ring of the last ones.
@@ -67,8 +81,16 @@ func (l *refusals) add(r Refusal) {
 }
 
 // Refusals are those remembered (10,000 at most) that q chooses, newest first.
-// Requests that came without a credential are found by their id only.
+// Requests that came without a credential are found by their id only. A
+// repository may be written as a client or a rule names it.
 func (h *Handler) Refusals(q RefusalQuery) []Refusal {
+	if s := h.Current(); s != nil && q.Repository != "" {
+		named := s.places.Access(q.Repository, auth.Pull)
+		if host, _, _ := strings.Cut(named.Full, "/"); host != "" {
+			q.host = host
+		}
+		q.Repository = named.Repository
+	}
 	found := h.refusals.find(q)
 	if len(found) == 0 && q.RequestID != "" {
 		found = h.challenged.find(q)

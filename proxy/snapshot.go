@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/regward/regward/auth"
 )
 
@@ -28,6 +30,7 @@ type backend struct {
 	at      int     // its place
 	uploads *sealer // of upload ids
 	pages   *sealer // of cursors
+	seconds prometheus.Observer
 }
 
 // Prepare builds a whole snapshot, or fails and changes nothing. Connections
@@ -70,6 +73,7 @@ func (h *Handler) prepareUpstreams(s *Snapshot) (err error) {
 		s.backends = append(s.backends, &backend{Upstream: u, at: i,
 			uploads: newSealer(s.Tokens.Derive("upload id"), urls[i]),
 			pages:   newSealer(s.Tokens.Derive("page cursor"), urls[i]),
+			seconds: h.metrics.upstream.WithLabelValues(settings.Name),
 		})
 	}
 	return nil

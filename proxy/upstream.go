@@ -44,6 +44,7 @@ type Upstream struct {
 	login        *login
 	asked        *loginMemory // about people's logins
 	names        *addressBook
+	state        condition
 }
 
 // NewUpstream checks the settings and opens nothing.

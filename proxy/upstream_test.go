@@ -211,6 +211,7 @@ func TestS11_LoginRefusedByTheTokenService(t *testing.T) {
 		f := newFakeRegistry(t, func(f *fakeRegistry, w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/token" {
 				w.WriteHeader(status)
+				_, _ = io.WriteString(w, "Too many authentication attempts") // Nexus, where it is 429
 				return
 			}
 			challenged(w, `Bearer realm="`+f.URL+`/token",service="reg"`)

@@ -70,6 +70,9 @@ func (l *login) once(ctx context.Context, key string, f func(context.Context) (a
 
 // fetch asks the token service. It is asked by GET, which all of them know.
 func (l *login) fetch(ctx context.Context, w way, scope string) (token, error) {
+	if wait := l.heldFor(); wait > 0 {
+		return token{}, l.u.limited(http.Header{"Retry-After": {strconv.Itoa(int(math.Ceil(wait.Seconds())))}}, false)
+	}
 	at := *w.realm
 	query := at.Query()
 	if w.service != "" {
@@ -89,18 +92,48 @@ func (l *login) fetch(ctx context.Context, w way, scope string) (token, error) {
 	}
 	switch {
 	case status == http.StatusOK:
-	case status == http.StatusUnauthorized && l.basic != "", status == http.StatusTooManyRequests:
-		return token{}, l.turnedDown(l.down("the token service", status, header))
+	case status == http.StatusUnauthorized && l.basic != "":
+		return token{}, l.down("the token service", header).refuse()
+	case status == http.StatusTooManyRequests:
+		return token{}, l.hold(header, body)
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusBadRequest, status == http.StatusNotFound:
 		return token{}, fmt.Errorf("%w: %s: it answered %d", errNoAccess, scope, status)
 	default:
 		return token{}, fmt.Errorf("token service answered %d", status)
+	}
+	if isPage(header) {
+		return token{}, errors.New("token service: its answer is a page for a browser, text/html")
 	}
 	t, err := readToken(body, l.u.Now())
 	if err == nil {
 		l.up()
 	}
 	return t, err
+}
+
+// tokenPause is how long a token service is left alone that had too many
+// requests and does not say for how long. The tokens in hand go on.
+const tokenPause = 30 * time.Second
+
+// hold answers a 429 of the token service: it is not asked for a while.
+func (l *login) hold(header http.Header, body []byte) *httpError {
+	e := l.tooMany(header, body)
+	now := l.u.Now()
+	wait, told := readRetryAfter(header, now)
+	if !told {
+		wait = tokenPause
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.held = now.Add(min(wait, maxPause))
+	return e
+}
+
+// heldFor is how long the token service is not to be asked.
+func (l *login) heldFor() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held.Sub(l.u.Now())
 }
 
 // readToken reads a token service's answer, whichever of its spellings.
@@ -125,7 +158,7 @@ func readToken(body []byte, now time.Time) (token, error) {
 	if ttl > 20*time.Second {
 		early = max(early, 10*time.Second)
 	}
-	return token{value: "Bearer " + value, renew: now.Add(ttl - early)}, nil
+	return token{value: "Bearer " + value, renew: now.Add(ttl - early), expires: now.Add(ttl)}, nil
 }
 
 // tokenTTL reads expires_in: an integer by the book; a float or a string in

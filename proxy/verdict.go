@@ -15,6 +15,8 @@ func (x *exchange) checkAnswer(resp *http.Response) error {
 	switch {
 	case status < 200 || status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired:
 		return broken(errors.New("unexpected status " + strconv.Itoa(status)))
+	case status == http.StatusTooManyRequests && x.up != nil:
+		return x.up.limited(resp.Header, x.ownLogin())
 	case status == http.StatusTooManyRequests:
 		return passWait(resp, refuse(status, "TOOMANYREQUESTS", "the registry behind this one refuses for now: too many requests there; this is no limit of "+x.host()).because(reasonUpstream))
 	case status >= 500:
@@ -27,6 +29,11 @@ func (x *exchange) checkAnswer(resp *http.Response) error {
 		return broken(errors.New("an upload was accepted without a Location"))
 	}
 	return nil
+}
+
+// ownLogin reports whether the client's own login went to the upstream.
+func (x *exchange) ownLogin() bool {
+	return x.up != nil && x.up.settings.Passthrough && !x.who.Anonymous()
 }
 
 // passWait lets the upstream's Retry-After through.
