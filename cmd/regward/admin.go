@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -32,18 +33,20 @@ func (s *server) addProbes(mux *http.ServeMux) {
 }
 
 // readyz is 503 only before there is a configuration and a certificate and
-// while draining. An upstream that is down is named, with 200: taking every
+// while draining. What is wrong with an upstream is named, with 200: taking every
 // instance out of service would turn a part of an outage into all of it.
 func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
-	switch snapshot := s.current(); {
+	switch {
 	case s.draining.Load():
 		plain(w, http.StatusServiceUnavailable, "draining")
-	case snapshot == nil:
+	case s.current() == nil:
 		plain(w, http.StatusServiceUnavailable, "no configuration yet")
 	default:
 		text := "ready"
-		if wrong := s.upstream(r.Context()); wrong != "" {
-			text += "\nupstream " + snapshot.Behind()[0].Name() + ": " + wrong
+		for _, u := range s.upstreams(r.Context()) {
+			for _, wrong := range u.wrong {
+				text += "\nupstream " + u.name + ": " + wrong
+			}
 		}
 		plain(w, http.StatusOK, text)
 	}
@@ -157,15 +160,45 @@ type status struct {
 	ConfigFile   string               `json:"config_file"`
 	Loaded       time.Time            `json:"loaded"`
 	Draining     bool                 `json:"draining"`
-	Upstream     string               `json:"upstream,omitempty"` // what is wrong with it
+	Upstreams    []upstreamStatus     `json:"upstreams"`
 	Certificates map[string]time.Time `json:"certificates,omitempty"`
+}
+
+// upstreamStatus is one upstream in it.
+type upstreamStatus struct {
+	Name   string        `json:"name"`
+	State  string        `json:"state"`            // ok, or what is wrong
+	Budget *budgetStatus `json:"budget,omitempty"` // as the upstream said it last, if it did
+}
+
+// budgetStatus is what an upstream gives regward's account or address.
+type budgetStatus struct {
+	Remaining int    `json:"remaining"`
+	Limit     int    `json:"limit,omitempty"`
+	Seconds   int    `json:"window_seconds"`
+	Source    string `json:"source,omitempty"` // whom the upstream counts
+}
+
+func (s *server) upstreamStatus(ctx context.Context) []upstreamStatus {
+	list := []upstreamStatus{}
+	for _, u := range s.upstreams(ctx) {
+		one := upstreamStatus{Name: u.name, State: "ok"}
+		if len(u.wrong) > 0 {
+			one.State = strings.Join(u.wrong, "; ")
+		}
+		if b := u.budget; b != nil {
+			one.Budget = &budgetStatus{b.Remaining, b.Limit, int(b.Window.Seconds()), b.Source}
+		}
+		list = append(list, one)
+	}
+	return list
 }
 
 func (s *server) status(w http.ResponseWriter, r *http.Request) {
 	now := s.live.Load()
 	writeJSON(w, http.StatusOK, status{
 		Version: readBuild().Version, Config: now.cfg.Version, ConfigFile: s.src.name(), Loaded: now.at,
-		Draining: s.draining.Load(), Upstream: s.upstream(r.Context()), Certificates: s.certs.expiry(),
+		Draining: s.draining.Load(), Upstreams: s.upstreamStatus(r.Context()), Certificates: s.certs.expiry(),
 	})
 }
 

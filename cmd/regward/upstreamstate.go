@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,74 +11,120 @@ import (
 	"github.com/regward/regward/proxy"
 )
 
-// How the upstream is asked for /readyz: only when somebody wants to know, at
-// most once in askAgain, and never for longer than askFor. Who asks does not
-// wait longer than askWait, as a kubelet gives up after a second.
+// How upstreams are asked for /readyz: only when somebody wants to know, each
+// on its own, at most once in askAgain, and never for longer than askFor. Who
+// asks does not wait longer than askWait, as a kubelet gives up after a second.
 const (
 	askAgain = 5 * time.Second
 	askFor   = 10 * time.Second
 	askWait  = 500 * time.Millisecond
 )
 
-// upstreamState remembers how the upstream was when last asked.
+// upstreamState remembers how the upstreams were when last asked.
 type upstreamState struct {
-	mu    sync.Mutex
-	of    *proxy.Snapshot // whose upstream it is about
-	at    time.Time
-	what  string        // what is wrong; "" is nothing
-	asked chan struct{} // closed when the question under way is answered; nil if none is
+	mu sync.Mutex
+	of map[*proxy.Upstream]*asked
 }
 
-// upstream says what is wrong with the upstream, "" if nothing is known to be.
-func (s *server) upstream(ctx context.Context) string {
+// asked is what one upstream answered.
+type asked struct {
+	at   time.Time
+	what string        // what is wrong; "" is nothing
+	done chan struct{} // closed when the question under way is answered; nil if none is
+}
+
+// upstreamNow is how an upstream is.
+type upstreamNow struct {
+	name   string
+	wrong  []string // for operators; none is well
+	budget *proxy.Budget
+}
+
+// upstreams tells how those of the snapshot in force are. One that is slow to
+// answer is as it was.
+func (s *server) upstreams(ctx context.Context) (list []upstreamNow) {
 	snapshot := s.current()
 	if snapshot == nil {
-		return ""
+		return nil
 	}
-	u := &s.upstreamState
-	u.mu.Lock()
-	if u.asked == nil && (u.of != snapshot || s.now().Sub(u.at) >= askAgain) {
-		u.asked = make(chan struct{})
-		go s.askUpstream(snapshot)
-	}
-	asked := u.asked
-	u.mu.Unlock()
-	if asked != nil {
-		wait := time.NewTimer(askWait)
-		defer wait.Stop()
+	all := snapshot.Behind()
+	wait := time.NewTimer(askWait)
+	defer wait.Stop()
+	for _, done := range s.ask(all) {
 		select {
-		case <-asked:
+		case <-done:
+			continue
 		case <-wait.C:
 		case <-ctx.Done():
 		}
+		break
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.what
+	for _, u := range all {
+		now := upstreamNow{name: u.Name()}
+		s.upstreamState.mu.Lock()
+		if a := s.upstreamState.of[u]; a != nil && a.what != "" {
+			now.wrong = append(now.wrong, a.what)
+		}
+		s.upstreamState.mu.Unlock()
+		state := u.State()
+		now.budget = state.Budget
+		for _, one := range append([]string{state.Login}, state.Attention...) {
+			if one != "" && !slices.Contains(now.wrong, one) {
+				now.wrong = append(now.wrong, one)
+			}
+		}
+		list = append(list, now)
+	}
+	return list
+}
+
+// ask begins the questions that are due, forgets upstreams that are gone, and
+// returns what ends when those under way are answered.
+func (s *server) ask(all []*proxy.Upstream) (under []<-chan struct{}) {
+	state := &s.upstreamState
+	state.mu.Lock()
+	defer state.mu.Unlock()
+	known := state.of
+	state.of = make(map[*proxy.Upstream]*asked, len(all))
+	for _, u := range all {
+		a := known[u]
+		if a == nil {
+			a = &asked{}
+		}
+		state.of[u] = a
+		if a.done == nil && (a.at.IsZero() || s.now().Sub(a.at) >= askAgain) {
+			a.done = make(chan struct{})
+			go s.askUpstream(u, a)
+		}
+		if a.done != nil {
+			under = append(under, a.done)
+		}
+	}
+	return under
 }
 
 // askUpstream asks once, and logs what changed since the last time. The cause
 // stays in the log: /readyz may be open to the network.
-func (s *server) askUpstream(snapshot *proxy.Snapshot) {
+func (s *server) askUpstream(u *proxy.Upstream, a *asked) {
 	ctx, cancel := context.WithTimeout(context.Background(), askFor)
 	defer cancel()
-	name := snapshot.Behind()[0].Name()
-	probe, err := snapshot.Behind()[0].Probe(ctx)
+	probe, err := u.Probe(ctx)
 	what := probe.Login
 	if err != nil {
-		what = "cannot be reached or answers wrongly"
+		if what = probe.Wrong; what == "" {
+			what = "cannot be reached or answers wrongly"
+		}
 	}
-	u := &s.upstreamState
-	u.mu.Lock()
-	defer u.mu.Unlock()
+	s.upstreamState.mu.Lock()
+	defer s.upstreamState.mu.Unlock()
 	switch {
-	case what == u.what:
+	case what == a.what:
 	case what == "":
-		s.log.Info("upstream is well again", zap.String("upstream", name))
+		s.log.Info("upstream is well again", zap.String("upstream", u.Name()))
 	case err != nil: // a login refused has been told already
-		s.log.Warn("upstream "+what, zap.String("upstream", name), zap.Error(err))
+		s.log.Warn("upstream "+what, zap.String("upstream", u.Name()), zap.Error(err))
 	}
-	u.of, u.at, u.what = snapshot, s.now(), what
-	close(u.asked)
-	u.asked = nil
+	a.at, a.what = s.now(), what
+	close(a.done)
+	a.done = nil
 }
