@@ -8,7 +8,7 @@ import (
 )
 
 // diffUpstreams compares upstreams by name, as logs and metrics know them. One
-// that keeps its place under another name is the same one.
+// that keeps its URL under another name is the same one, and so is an only one.
 func diffUpstreams(from, to *Config) []string {
 	var out []string
 	old := make([]int, len(to.Upstreams)) // index in from, -1 for a new one
@@ -26,7 +26,11 @@ func diffUpstreams(from, to *Config) []string {
 		old[i] = -1
 	}
 	match(func(a, b *Upstream) bool { return a.Name == b.Name })
-	match(func(a, b *Upstream) bool { return a.Hostname == b.Hostname && a.Prefix == b.Prefix })
+	match(func(a, b *Upstream) bool { return address(a) == address(b) && a.whole() == b.whole() })
+	match(func(a, b *Upstream) bool { return address(a) == address(b) })
+	if len(from.Upstreams) == 1 && len(to.Upstreams) == 1 {
+		match(func(_, _ *Upstream) bool { return true })
+	}
 	for i := range to.Upstreams {
 		u := &to.Upstreams[i]
 		if old[i] < 0 {
@@ -54,7 +58,7 @@ func (u *Upstream) whole() string {
 
 func address(u *Upstream) string {
 	if u.URL == nil {
-		return "an unknown place"
+		return "an unknown place of " + u.Name
 	}
 	return u.URL.String()
 }

@@ -261,6 +261,21 @@ func TestDiffLogins(t *testing.T) {
 	}
 }
 
+// From one upstream to several: the one that stays is known by its URL.
+func TestDiffToSeveral(t *testing.T) {
+	const head = "hostname: [a.example, b.example]\ntls: {mode: internal}\n"
+	from := static(t, head+"upstream: http://nexus:8081\n")
+	to := static(t, head+"upstreams: [{url: 'http://registry:5000'}, {name: nexus, hostname: b.example, url: 'http://nexus:8081'}]\n")
+	want := []string{
+		"upstream registry:5000 is new: ** goes to http://registry:5000",
+		"upstream nexus holds b.example/**, was **",
+		"upstream nexus.name: nexus, was nexus:8081",
+	}
+	if diff := cmp.Diff(want, configs.Diff(from, to)); diff != "" {
+		t.Errorf("diff (-want +got):\n%s", diff)
+	}
+}
+
 // Files of two folders that say the same differ in nothing.
 func TestDiffUpstreamFiles(t *testing.T) {
 	yaml := "hostname: a.example\ntls: {mode: internal}\nupstreams: [{prefix: a, url: 'https://a', ca_file: ca.pem}, {prefix: b, url: 'https://b'}]\n"

@@ -120,7 +120,7 @@ func (x *explainer) ask(ctx context.Context, asked *configs.Upstream, user, pass
 	ctx, cancel := context.WithTimeout(ctx, onlineFor)
 	defer cancel()
 	if err := up.ProbeLogins(ctx); err != nil {
-		return fmt.Errorf("upstream %s cannot be asked whether a login is good: %w", asked.Name, err)
+		return fmt.Errorf("upstream %s: %w", asked.Name, err)
 	}
 	probe, err := up.Probe(ctx)
 	switch {

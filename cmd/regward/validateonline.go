@@ -98,7 +98,7 @@ func checkAsked(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSetting
 	ctx, cancel := context.WithTimeout(ctx, onlineFor)
 	defer cancel()
 	if err := up.ProbeLogins(ctx); err != nil {
-		say(configs.Error, path, fmt.Sprintf("upstream %s cannot be asked whether a login is good: %v", u.URL, err), "")
+		say(configs.Error, path, fmt.Sprintf("upstream %s: %v", u.URL, err), "where any login is taken, turn anonymous access off there, or use auth.htpasswd instead")
 	}
 }
 

@@ -120,7 +120,7 @@ func TestExplainAsksTheUpstream(t *testing.T) {
 	for _, tt := range []struct{ user, right, want string }{
 		{"ann", "ann:open sesame", "upstream nexus says the password of ann is right"},
 		{"ann", "ann:other", `upstream nexus says: /v2/ refuses the login "ann"`},
-		{"ann", "", "cannot be asked whether a login is good"},
+		{"ann", "", "upstream nexus: logins cannot be checked"},
 		{"regward", "regward:open sesame", "regward is a login of regward's own"},
 	} {
 		s := httptest.NewServer(basic(tt.right, ""))
