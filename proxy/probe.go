@@ -79,7 +79,7 @@ func (u *Upstream) check(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case status == http.StatusUnauthorized && l.basic != "":
+	case (status == http.StatusUnauthorized || status == http.StatusBadRequest) && l.basic != "":
 		l.forget("", value)
 		return l.down("/v2/", header).refuse()
 	case status == http.StatusTooManyRequests:

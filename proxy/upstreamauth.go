@@ -122,6 +122,13 @@ func (l *login) ask(ctx context.Context, out *outgoing, req *hopRequest) (*http.
 	}
 	req.set("Authorization", value)
 	resp, err := l.roundTrip(ctx, out.Scope, value, req)
+	if err == nil && resp.StatusCode == http.StatusBadRequest && value != "" && value == l.basic {
+		// ECR says so of a password that is out of date. If it is not that, the client is told.
+		if err := l.prove(ctx); err != nil {
+			drop(resp)
+			return nil, err
+		}
+	}
 	if err != nil || !turnedAway(resp.StatusCode) {
 		return resp, err
 	}
@@ -143,14 +150,14 @@ func (l *login) ask(ctx context.Context, out *outgoing, req *hopRequest) (*http.
 		l.forget(out.Scope, value)
 	}
 	if out.bodyless() && (changed || next.realm != nil && !fresh) {
-		again, _, err := l.authorization(ctx, next, out.Scope)
+		again, renewed, err := l.authorization(ctx, next, out.Scope)
 		if errors.Is(err, errNoAccess) {
 			return nil, l.hidden(out, err)
 		}
 		if err != nil {
 			return nil, err
 		}
-		if again != value {
+		if again != value || renewed { // Nexus gives a user the same token again, and knows it then
 			req.set("Authorization", again)
 			resp, err = l.roundTrip(ctx, out.Scope, again, req)
 			if err != nil || !turnedAway(resp.StatusCode) {
@@ -317,7 +324,7 @@ func (l *login) prove(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return nil, err
-		case status == http.StatusUnauthorized:
+		case status == http.StatusUnauthorized, status == http.StatusBadRequest:
 			return nil, l.down("/v2/", header).refuse()
 		case status == http.StatusTooManyRequests:
 			return nil, l.tooMany(header, body)

@@ -96,6 +96,8 @@ func (l *login) fetch(ctx context.Context, w way, scope string) (token, error) {
 		return token{}, l.down("the token service", header).refuse()
 	case status == http.StatusTooManyRequests:
 		return token{}, l.hold(header, body)
+	case status == http.StatusBadRequest && plainer(scope) != scope:
+		return l.fetch(ctx, w, plainer(scope))
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusBadRequest, status == http.StatusNotFound:
 		return token{}, fmt.Errorf("%w: %s: it answered %d", errNoAccess, scope, status)
 	default:
@@ -109,6 +111,19 @@ func (l *login) fetch(ctx context.Context, w way, scope string) (token, error) {
 		l.up()
 	}
 	return t, err
+}
+
+// plainer is a scope for token services that know pull and push of
+// repositories only, as Quay's: there a push includes deleting, and the catalog
+// needs a token and no right.
+func plainer(scope string) string {
+	if scope == "registry:catalog:*" {
+		return ""
+	}
+	if name, ok := strings.CutSuffix(scope, ":delete"); ok && !strings.Contains(scope, " ") {
+		return name + ":pull,push"
+	}
+	return scope
 }
 
 // tokenPause is how long a token service is left alone that had too many
