@@ -72,6 +72,9 @@ func (x *exchange) outgoing() (*outgoing, error) {
 	} else {
 		out.Path, out.RawQuery = q.upstream("", x.name, x.from)
 	}
+	if err := x.credentialFor(x.up, out); err != nil {
+		return nil, err
+	}
 	return out, x.addBody(out)
 }
 

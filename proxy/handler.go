@@ -97,9 +97,10 @@ type exchange struct {
 	repo       auth.Access // of the repository as rules know it
 	nsUsed     bool        // ns= led to the upstream
 	who        auth.Caller
-	buckets    buckets // of who
-	credential string  // what came with the request, for records
-	expired    bool    // the token has run out, and only a lease may forgive it
+	buckets    buckets         // of who
+	credential string          // what came with the request, for records
+	basic      auth.Credential // a login that came with the request itself, once proven
+	expired    bool            // the token has run out, and only a lease may forgive it
 	upload     *upload
 	body       *clientBody // what goes on of the client's body; nil: nothing
 	bodyRead   bool        // it was read here, to its end

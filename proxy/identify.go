@@ -36,10 +36,11 @@ func (x *exchange) identify() error {
 		return x.identifyBearer(cred)
 	}
 	x.credential = "basic"
-	id, err := x.login(cred, x.req.Kind != KindPing)
+	id, err := x.login(cred, x.s.provider(x.site.name, x.up), x.req.Kind != KindPing)
 	if err != nil {
 		return err
 	}
+	x.basic = cred
 	x.call(id)
 	return nil
 }
@@ -58,15 +59,19 @@ func (x *exchange) identifyBearer(cred auth.Credential) error {
 	if err != nil {
 		return x.badToken(err)
 	}
+	here := true // the rules know nobody else by that name
 	if id.Anonymous() {
 		x.credential = "anonymous token"
-	} else if x.s.Current == nil || !x.s.Current(id) {
+	} else if here = x.s.proves(x.site.name, x.up, id); !here && !x.s.provesAnywhere(id) {
 		return x.badToken(errRevoked)
 	}
 	x.expired = id.Expires.Add(tokenLeeway).Before(x.start)
 	x.call(*id)
 	if x.expired && x.req.Kind != KindUpload {
 		return x.badToken(errExpired)
+	}
+	if !here && x.up != nil {
+		return x.notForHere(x.up)
 	}
 	return nil
 }
@@ -117,16 +122,17 @@ func (x *exchange) call(id auth.Identity) {
 	x.who.Groups = slices.Compact(all)
 }
 
-// login checks a name and a password. saved says that the client uses a login
+// login checks a name and a password by what p says; nil: nobody can log in.
+// saved says that the client uses a login
 // it keeps, so the advice is another one (M6, M8).
-func (x *exchange) login(cred auth.Credential, saved bool) (auth.Identity, error) {
+func (x *exchange) login(cred auth.Credential, p *provider, saved bool) (auth.Identity, error) {
 	user := x.s.fold(cred.User)
 	x.who = auth.Caller{Addr: x.addr}
 	var id auth.Identity
 	var hit bool
 	err := auth.ErrRejected
-	if x.s.Logins != nil {
-		id, hit, err = x.h.Cache.Login(x.r.Context(), x.s.Logins, cred, x.s.Cache, guard{x.h, x.s, x.addr})
+	if p != nil {
+		id, hit, err = x.h.Cache.Login(x.r.Context(), p.Authenticator, cred, x.s.Cache, guard{x.h, x.s, x.addr})
 	}
 	var locked *httpError
 	switch {

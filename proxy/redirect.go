@@ -85,7 +85,7 @@ func (u *Upstream) step(ctx context.Context, out *outgoing, to *url.URL) (*http.
 	if err != nil {
 		return nil, err
 	}
-	return u.login.send(ctx, &next, req)
+	return u.send(ctx, &next, req)
 }
 
 // redirectTarget reads the Location of a redirect.

@@ -59,10 +59,7 @@ func (s *sealer) seal(up upload) (string, error) {
 	plain = appendString(plain, up.Principal)
 	plain = append(plain, up.Target...)
 
-	aead := s.aeads[0]
-	box := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain)+aead.Overhead())
-	_, _ = rand.Read(box) // it never fails
-	box = aead.Seal(box, box, plain, s.label)
+	box := s.sealBytes(plain)
 	if base64.RawURLEncoding.EncodedLen(len(box)) > maxUploadID {
 		return "", broken(errors.New("upload location is too long to be kept"))
 	}
@@ -81,21 +78,33 @@ func (s *sealer) open(id, repository, principal string) (upload, error) {
 	if err != nil {
 		return upload{}, unknownUpload()
 	}
+	if plain, ok := s.openBytes(box); ok {
+		if up, ok := readUpload(plain); ok && up.Repository == repository && up.Principal == principal {
+			return up, nil
+		}
+	}
+	return upload{}, unknownUpload()
+}
+
+// sealBytes makes a box of plain, under the first key.
+func (s *sealer) sealBytes(plain []byte) []byte {
+	aead := s.aeads[0]
+	box := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain)+aead.Overhead())
+	_, _ = rand.Read(box) // it never fails
+	return aead.Seal(box, box, plain, s.label)
+}
+
+// openBytes is the inverse, under any key.
+func (s *sealer) openBytes(box []byte) (plain []byte, ok bool) {
 	for _, aead := range s.aeads {
 		if len(box) < aead.NonceSize() {
 			break
 		}
-		plain, err := aead.Open(nil, box[:aead.NonceSize()], box[aead.NonceSize():], s.label)
-		if err != nil {
-			continue
+		if plain, err := aead.Open(nil, box[:aead.NonceSize()], box[aead.NonceSize():], s.label); err == nil {
+			return plain, true
 		}
-		up, ok := readUpload(plain)
-		if !ok || up.Repository != repository || up.Principal != principal {
-			break
-		}
-		return up, nil
 	}
-	return upload{}, unknownUpload()
+	return nil, false
 }
 
 func unknownUpload() *httpError {

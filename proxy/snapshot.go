@@ -22,6 +22,8 @@ type Snapshot struct {
 	places        *auth.Places
 	backends      []*backend // in the order of places
 	catalogSealer *sealer
+	passwords     *provider            // of passwords that are for all upstreams but those in passthrough; nil: none
+	others        map[string]*provider // by hostname: who proves names for what is not in passthrough
 }
 
 // backend is an upstream as a snapshot uses it.
@@ -31,6 +33,8 @@ type backend struct {
 	uploads *sealer // of upload ids
 	pages   *sealer // of cursors
 	seconds prometheus.Observer
+	safe    safe      // of callers' own credentials (passthrough)
+	logins  *provider // in passthrough: the upstream itself; else nil
 }
 
 // Prepare builds a whole snapshot, or fails and changes nothing. Connections
@@ -49,6 +53,9 @@ func (h *Handler) Prepare(settings Settings) (*Snapshot, error) {
 		s.countsPulls = s.countsPulls || s.limits[i].Count == Pulls
 	}
 	if err := h.prepareUpstreams(s); err != nil {
+		return nil, err
+	}
+	if err := h.prepareLogins(s); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -73,6 +80,7 @@ func (h *Handler) prepareUpstreams(s *Snapshot) (err error) {
 		s.backends = append(s.backends, &backend{Upstream: u, at: i,
 			uploads: newSealer(s.Tokens.Derive("upload id"), urls[i]),
 			pages:   newSealer(s.Tokens.Derive("page cursor"), urls[i]),
+			safe:    newSafe(s.Tokens.Derive("passthrough credential"), urls[i]),
 			seconds: h.metrics.upstream.WithLabelValues(settings.Name),
 		})
 	}

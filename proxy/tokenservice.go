@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -25,9 +27,10 @@ func (x *exchange) token() error {
 	}
 	var id auth.Identity
 	x.credential = "none"
+	up := x.asksFor(ask.scopes)
 	if ask.cred.Kind == auth.Basic {
 		x.credential = "basic"
-		if id, err = x.login(ask.cred, len(ask.scopes) > 0); err != nil {
+		if id, err = x.login(ask.cred, x.s.provider(x.site.name, up), len(ask.scopes) > 0); err != nil {
 			return err
 		}
 		if ask.account != "" && x.s.fold(ask.account) != x.s.fold(ask.cred.User) { // T26
@@ -35,13 +38,38 @@ func (x *exchange) token() error {
 		}
 	}
 	x.call(id)
-	return x.grant(ask)
+	return x.grant(ask, up)
+}
+
+// asksFor is the upstream a token request is about (T35): that of the first
+// scope with push, else of the first, else the one for logins. nil is none.
+func (x *exchange) asksFor(scopes []auth.Access) (up *backend) {
+	for _, want := range scopes {
+		if want.Action == auth.List || !grantable(want) {
+			continue
+		}
+		f, ok := x.s.places.Find(x.site.name, "", want.Repository)
+		if !ok {
+			continue
+		}
+		if want.Action == auth.Push {
+			return x.s.backends[f.Index]
+		}
+		if up == nil {
+			up = x.s.backends[f.Index]
+		}
+	}
+	if at := x.s.places.Default(x.site.name); up == nil && at >= 0 {
+		up = x.s.backends[at]
+	}
+	return up
 }
 
 // tokenAsk is a token request, by GET or by POST.
 type tokenAsk struct {
 	cred    auth.Credential
 	account string
+	client  string // client_id
 	scopes  []auth.Access
 	form    bool
 }
@@ -65,7 +93,7 @@ func (x *exchange) tokenGet() (ask tokenAsk, err error) {
 	if err != nil || ask.cred.Kind == auth.Bearer {
 		return ask, x.unreadable(err)
 	}
-	ask.account = query.Get("account")
+	ask.account, ask.client = query.Get("account"), clientID(query)
 	ask.scopes, err = parseScopes(query["scope"])
 	return ask, err
 }
@@ -99,8 +127,18 @@ func (x *exchange) tokenPost() (ask tokenAsk, err error) {
 	if err != nil {
 		return ask, x.unreadable(err)
 	}
+	ask.client = clientID(form)
 	ask.scopes, err = parseScopes(form["scope"])
 	return ask, err
+}
+
+// clientID is the name of a program; what can be none is dropped.
+func clientID(form url.Values) string {
+	id := form.Get("client_id")
+	if len(id) > maxClientID || !plain(id) {
+		return ""
+	}
+	return id
 }
 
 func (x *exchange) unreadable(err error) error {
@@ -129,39 +167,43 @@ func parseScopes(params []string) ([]auth.Access, error) {
 	return access, nil
 }
 
-// grant issues a token for what the rules of now let the caller do of what was asked.
-func (x *exchange) grant(ask tokenAsk) error {
-	granted := make([]auth.Access, 0, len(ask.scopes))
-	for _, want := range ask.scopes {
-		if !grantable(want) {
-			continue // T06
+// grant issues a token for what the rules of now let the caller do of what was
+// asked. In passthrough the credential that up gives for it is sealed in (T36).
+func (x *exchange) grant(ask tokenAsk, up *backend) error {
+	granted, there := x.granted(ask.scopes, up)
+	id, ttl, most := x.who.Identity, x.s.TokenTTL, auth.MaxIssued
+	if up != nil && up.settings.Passthrough && !id.Anonymous() && len(granted) > 0 {
+		own, err := x.relayed(ask, up, there)
+		if err != nil {
+			return err
 		}
-		if want.Action != auth.List {
-			f, ok := x.s.places.Find(x.site.name, "", want.Repository)
-			if !ok {
-				continue
-			}
-			want = f.Access(want.Action) // rules and requests know it by that name
-		}
-		if x.s.Policy.Decide(&x.who, []auth.Access{want}).Allowed() {
-			granted = append(granted, want)
+		id.Sealed, most = up.safe.seal(own, id.Name), auth.MaxToken
+		if !own.expires.IsZero() { // 60 s at least (T12); then the upstream itself says that it has run out
+			ttl = max(time.Minute, min(ttl, own.expires.Sub(x.h.Now()).Truncate(time.Second)))
 		}
 	}
-	token, err := x.s.Tokens.Issue(x.who.Identity, x.site.name, granted, x.start, x.s.TokenTTL)
+	token, err := x.s.Tokens.Issue(id, x.site.name, granted, x.start, ttl)
+	if errors.Is(err, auth.ErrTooLong) && most == auth.MaxToken {
+		return broken(fmt.Errorf("what upstream %s gives is too long to be sealed into a token: %w", up.settings.Name, err))
+	}
 	if err != nil {
 		return refuse(http.StatusInternalServerError, "UNKNOWN", "no token could be made").from(err)
 	}
 	// A long list of scopes is cut at its end (T30): then the token knows what is left.
 	const longest = 1 << 10 // more than one scope takes in a token
-	if len(token) > auth.MaxIssued-longest {
+	if len(token) > most-longest {
 		if id, err := x.s.Tokens.Verify(token, x.site.name); err == nil {
 			granted = id.Scope
 		}
 	}
 	x.grantedScopes = auth.FormatScope(granted)
 	x.h.metrics.tokens.Inc()
-	answer := tokenAnswer{Token: token, AccessToken: token, ExpiresIn: int(x.s.TokenTTL.Seconds())}
-	if ask.form {
+	return x.answerToken(token, ttl, ask.form)
+}
+
+func (x *exchange) answerToken(token string, ttl time.Duration, form bool) error {
+	answer := tokenAnswer{Token: token, AccessToken: token, ExpiresIn: int(ttl.Seconds())}
+	if form {
 		answer.Scope = &x.grantedScopes
 	}
 	body, err := json.Marshal(answer)
@@ -171,6 +213,47 @@ func (x *exchange) grant(ask tokenAsk) error {
 	x.w.Header()["Content-Type"] = jsonType
 	x.respond(http.StatusOK, body)
 	return nil
+}
+
+// granted is what the rules let the caller do of what was asked, by the names
+// that rules know, and the same by up's. A name that one upstream proved is
+// nobody's at another: where people's own logins go on, up's scopes alone count
+// (T35).
+func (x *exchange) granted(scopes []auth.Access, up *backend) (granted, there []auth.Access) {
+	granted = make([]auth.Access, 0, len(scopes))
+	for _, want := range scopes {
+		if !grantable(want) {
+			continue // T06
+		}
+		name := want
+		if want.Action != auth.List {
+			f, ok := x.s.places.Find(x.site.name, "", want.Repository)
+			if !ok {
+				continue
+			}
+			b := x.s.backends[f.Index]
+			if !x.who.Anonymous() && b != up && (b.settings.Passthrough || up != nil && up.settings.Passthrough) {
+				continue
+			}
+			want = f.Access(want.Action) // rules and requests know it by that name
+			name.Repository = f.Name
+		}
+		if x.s.Policy.Decide(&x.who, []auth.Access{want}).Allowed() {
+			granted, there = append(granted, want), append(there, name)
+		}
+	}
+	return granted, there
+}
+
+// relayed asks up in the caller's name, and for no more than the rules grant.
+func (x *exchange) relayed(ask tokenAsk, up *backend, there []auth.Access) (credential, error) {
+	asked := time.Now()
+	own, err := up.relay.credential(x.r.Context(), relayAsk{
+		cred: ask.cred, account: ask.account != "", client: ask.client,
+		scopes: auth.FormatScope(there), form: ask.form, addr: x.addr.String(), id: x.id,
+	})
+	x.upstreamTime += time.Since(asked)
+	return own, err
 }
 
 // grantable reports whether a scope names something this gate could serve.

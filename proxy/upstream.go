@@ -43,6 +43,7 @@ type Upstream struct {
 	tokenService *http.Transport // token_hosts: the operator wrote them down, so their addresses are not looked at
 	login        *login
 	asked        *loginMemory // about people's logins
+	relay        *relay       // of people's logins, in passthrough
 	names        *addressBook
 	state        condition
 }
@@ -93,6 +94,7 @@ func NewUpstream(s UpstreamSettings, o UpstreamOptions) (*Upstream, error) {
 	u.hop = newWire(u, ours)
 	u.login = newLogin(u)
 	u.asked = newLoginMemory(u)
+	u.relay = &relay{u: u}
 	return u, nil
 }
 
@@ -192,6 +194,8 @@ type outgoing struct {
 	// Credential is the value of Authorization where the client's own login goes
 	// on (passthrough); "" is regward's own. It goes to the upstream and nowhere else.
 	Credential string
+	TurnedAway func(status int, header http.Header) error // what a 401 or 403 to it becomes
+	Mount      bool                                       // Path with RawQuery is a mount, and without a plain upload
 
 	RequestID, TraceParent string
 	User                   string // for assert_user; "" is anonymous
@@ -217,7 +221,7 @@ func (u *Upstream) do(ctx context.Context, out *outgoing) (*http.Response, error
 	}
 	var resp *http.Response
 	if at == nil || u.sameOrigin(at) {
-		resp, err = u.login.send(ctx, out, req)
+		resp, err = u.send(ctx, out, req)
 	} else {
 		resp, err = u.visit(ctx, out, at)
 	}
