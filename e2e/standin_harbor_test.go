@@ -3,8 +3,6 @@ package e2e
 import (
 	"fmt"
 	"net/http"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -52,57 +50,4 @@ func refuseAsHarbor(w http.ResponseWriter, r *http.Request, a asked, v verdict) 
 	}
 	w.Header().Set("Www-Authenticate", challenge)
 	answerError(w, http.StatusUnauthorized, "UNAUTHORIZED", "unauthorized to access repository: "+a.repository, nil)
-}
-
-// shortLock keeps a name out for 1.5 s after a wrong login.
-type shortLock struct {
-	mu    sync.Mutex
-	until map[string]time.Time
-}
-
-func (l *shortLock) judge(user string, status int) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if time.Now().Before(l.until[user]) {
-		return http.StatusUnauthorized
-	}
-	if status != http.StatusOK {
-		l.until[user] = time.Now().Add(1500 * time.Millisecond)
-	}
-	return status
-}
-
-// asDistribution is the Location of a registry that believes the forwarded
-// headers, and of several hosts the first. What an upload is about goes along
-// in the query.
-func asDistribution(r *http.Request, path string) string {
-	scheme, host := "http", r.Host
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	if proto := r.Header.Get("X-Forwarded-Proto"); proto != "" {
-		scheme = proto
-	}
-	if forwarded := r.Header.Get("X-Forwarded-Host"); forwarded != "" {
-		host, _, _ = strings.Cut(forwarded, ",")
-	}
-	if strings.Contains(path, "/uploads/") {
-		path += "?_state=" + stateOf(path)
-	}
-	return scheme + "://" + strings.TrimSpace(host) + path
-}
-
-// stateOf is a signed state; it has to come back byte for byte.
-func stateOf(path string) string { return "Zm9y%2B" + sum([]byte(path))[7:] + "%3D%3D" }
-
-// stateful demands the state of an upload's URL.
-func (s *standin) stateful(h http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if a, ok := takeApart(r.URL.Path); ok && a.kind == "blobs/uploads" && a.rest != "" {
-			if want := "_state=" + stateOf(r.URL.Path); !strings.Contains(r.URL.RawQuery, want) {
-				s.fault("registry: upload goes on without its state: %s %s", r.Method, r.RequestURI)
-			}
-		}
-		h(w, r)
-	}
 }

@@ -21,6 +21,7 @@ type store struct {
 	location func(r *http.Request, path string) string                                    // nil: the path alone
 	redirect func(r *http.Request, a asked) (to string)                                   // of a blob; nil or "": it is here
 	link     func(r *http.Request, last string, n int) string                             // of the next page; nil: as distribution's
+	most     int                                                                          // names of a page; 0: as many as asked for
 	from     func(r *http.Request) string                                                 // where a page begins; nil: ?last=
 	manifest func(w http.ResponseWriter, r *http.Request, a asked, mediaType string) bool // nil or true: go on
 
@@ -95,7 +96,11 @@ func (s *store) list(w http.ResponseWriter, r *http.Request, member, name string
 		last = s.from(r)
 	}
 	names = slices.DeleteFunc(names, func(n string) bool { return last != "" && n <= last })
-	if n, err := strconv.Atoi(r.URL.Query().Get("n")); err == nil && n > 0 && n < len(names) {
+	n, err := strconv.Atoi(r.URL.Query().Get("n"))
+	if err != nil || n < 1 || s.most > 0 && n > s.most {
+		n = s.most
+	}
+	if n > 0 && n < len(names) {
 		names = names[:n]
 		link := fmt.Sprintf(`<%s?last=%s&n=%d>; rel="next"`, r.URL.Path, names[n-1], n)
 		if s.link != nil {
