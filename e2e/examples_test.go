@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -230,6 +231,7 @@ func forumStory(t *testing.T, g *regward, k clientKind) {
 		{"is refused coolteam/ without one", func(t *testing.T) { c.pull(t, ref("coolteam/secret:1")).fails(t, "not logged in") }},
 		{"pushes nothing without one", func(t *testing.T) { c.push(t, ref(own), small(t)).fails(t) }},
 		{"is told of a wrong password", func(t *testing.T) { c.login(t, "bob", "not bob's").fails(t) }},
+		{"cannot guess at the account behind", func(t *testing.T) { c.login(t, upstreamUser, "a guess").fails(t) }},
 		{"bob logs in as in Nexus", func(t *testing.T) { c.login(t, "bob", passwords["bob"]).works(t) }},
 		{"bob pulls", func(t *testing.T) { c.pull(t, ref("coolteam/secret:1")).works(t) }},
 		{"bob pushes", func(t *testing.T) { c.push(t, ref(own), small(t)).works(t) }},
@@ -246,7 +248,7 @@ func forumStory(t *testing.T, g *regward, k clientKind) {
 
 // onlyTheAccountReached demands that Nexus was asked for anything but whether
 // a login is good by regward's own account alone, and for logins seldom enough
-// that nobody is locked out.
+// that nobody is locked out; of guesses at the account it heard nothing.
 func onlyTheAccountReached(t *testing.T, s *standin) {
 	t.Helper()
 	pings := strings.TrimPrefix(s.url, "http://"+s.host) + "/v2/"
@@ -269,6 +271,9 @@ func onlyTheAccountReached(t *testing.T, s *standin) {
 	}
 	if wrong["bob"] != 1 {
 		t.Errorf("the wrong password for bob, given by every client, was asked %d times", wrong["bob"])
+	}
+	if n := wrong[upstreamUser]; n != 0 {
+		t.Errorf("%d guesses at regward's account reached Nexus", n)
 	}
 }
 
@@ -298,6 +303,7 @@ func TestExampleNexusPassthrough(t *testing.T) {
 				})
 				everybodyCameAsThemselves(t, s)
 				nothingIsInClear(t, "/var/lib/regward", passwords["bob"])
+				nothingIsInClear(t, "/var/lib/regward", base64.StdEncoding.EncodeToString([]byte("bob:"+passwords["bob"])))
 				if strings.Contains(g.proc.output(), passwords["bob"]) {
 					t.Error("a password is in the log")
 				}

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -133,7 +134,35 @@ func TestExampleHubMirror(t *testing.T) {
 		if got := askedBy(hub, "tokens"); !slices.Equal(got, []string{hubUser}) {
 			t.Errorf("Docker Hub's token service was asked by %q", got)
 		}
+		hubRunsOut(t, g, k)
 	})
+}
+
+// hubRunsOut uses up what Docker Hub gives the account. People are told whose
+// limit that is, and the operator before it comes to that.
+func hubRunsOut(t *testing.T, g *regward, k *crane) {
+	t.Helper()
+	pull := func() answer {
+		return g.send(t, http.MethodGet, "/v2/library/hullo/manifests/1", g.token(t, "", "repository:library/hullo:pull"), nil)
+	}
+	for range 100 {
+		if pull().StatusCode == http.StatusTooManyRequests {
+			break
+		}
+	}
+	pull().is(t, http.StatusTooManyRequests)
+	k.run(t, "pull", mirrorHost+"/library/hullo:1", filepath.Join(k.dir, "none.tar")).
+		fails(t, "Docker Hub, not this registry, refuses: account acmebot has used its 100 pulls in 6h")
+	const remaining = `regward_upstream_pulls_remaining{upstream="registry-1.docker.io"}`
+	if left, err := g.metric(remaining); err != nil || left != "0" {
+		t.Errorf("%s is %s, %v", remaining, left, err)
+	}
+	for _, words := range []string{"20 of 100 pulls in 6h left", "19 of 100 pulls in 6h left"} {
+		if strings.Contains(g.proc.output(), "upstream gives few pulls more: "+words) {
+			return
+		}
+	}
+	t.Errorf("the log did not warn in time:\n%s", tail(g.proc.output(), 20))
 }
 
 // A prefix in front of the names: the daemon asks for library/hello, is told
