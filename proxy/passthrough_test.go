@@ -339,6 +339,23 @@ func TestT33_FailuresKeepTheirStatus(t *testing.T) {
 	}
 }
 
+// Quay's token service reads push, pull and * of repositories, nothing else.
+func TestT33_ScopesThatATokenServiceDoesNotRead(t *testing.T) {
+	g, p := passing(t, passRules)
+	g.up.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		if scope := strings.Join(r.URL.Query()["scope"], " "); strings.Contains(scope, "delete") || strings.Contains(scope, "catalog") {
+			distributionError(w, 400, "UNSUPPORTED")
+			return true
+		}
+		return p.answer(w, r)
+	})
+	g.wantGranted(g.token("ann", deletes("coolteam/app"), "registry:catalog:*", pulls("library/alpine")),
+		deletes("coolteam/app")+" registry:catalog:* "+pulls("library/alpine"))
+	if _, values := p.last(t); strings.Join(values["scope"], " ") != pushes("coolteam/app")+" "+pulls("library/alpine") {
+		t.Errorf("relayed %q", values["scope"])
+	}
+}
+
 func TestT20_WherePostDoesNotWorkTheAnswerIs404(t *testing.T) {
 	for _, status := range []int{404, 405, 400, 401, 415} {
 		g, p := passing(t, passRules, func(p *users) { p.noPost = status })
@@ -757,6 +774,79 @@ func TestC07_TheChallengeIsTheSameForEveryUpstream(t *testing.T) {
 			if c["realm"] != "https://"+gateHost+"/token" || c["service"] != gateHost {
 				t.Errorf("%s: %v", target, c)
 			}
+		}
+	}
+}
+
+// The credential goes to the upstream's own origin and nowhere else, by
+// whatever way a request is led there.
+func TestT34_RedirectsElsewhereGoWithout(t *testing.T) {
+	storage := newFakeUpstream(t)
+	g, p := passing(t, passRules)
+	next := g.settings
+	next.Upstreams = slices.Clone(next.Upstreams)
+	at := strings.Replace(storage.srv.URL, "127.0.0.1", "localhost", 1)
+	next.Upstreams[0].RedirectHosts = []string{strings.TrimPrefix(at, "http://")}
+	g.swap(next)
+	to := at + "/v2/x/blobs/" + layerDigest
+	g.up.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		if p.answer(w, r) {
+			return true
+		}
+		if strings.HasPrefix(r.URL.Path, "/v2/team/app/blobs/sha256") {
+			w.Header().Set("Location", to)
+			w.WriteHeader(307)
+			return true
+		}
+		return false
+	})
+	g.get("/v2/team/app/blobs/"+layerDigest, g.as("ann", pulls("team/app"))).want(t, 200)
+	if got := storage.one(t).Header; got.Get("Authorization") != "" || got.Get("Cookie") != "" {
+		t.Errorf("storage got %v", got)
+	}
+	// An upload that goes on elsewhere.
+	g.up.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		if p.answer(w, r) {
+			return true
+		}
+		w.Header().Set("Location", at+"/v2/x/blobs/uploads/1")
+		w.WriteHeader(202)
+		return true
+	})
+	ann := g.as("ann", pushes("team/app"))
+	start := g.do("POST", "/v2/team/app/blobs/uploads/", ann).want(t, 202)
+	g.do("PUT", start.Header.Get("Location")+"?digest="+layerDigest, ann, body(layer)).want(t, 201)
+	if got := storage.one(t).Header; got.Get("Authorization") != "" {
+		t.Errorf("storage got %v", got)
+	}
+	// On the upstream's own origin it goes along.
+	g.up.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/storage/blob" {
+			_, _ = io.WriteString(w, r.Header.Get("Authorization")[:len("Bearer upstreamtoken.of-ann")])
+			return true
+		}
+		if p.answer(w, r) {
+			return true
+		}
+		http.Redirect(w, r, "/storage/blob", http.StatusFound)
+		return true
+	})
+	if a := g.get("/v2/team/app/blobs/"+layerDigest, g.as("ann", pulls("team/app"))).want(t, 200); string(a.body) != "Bearer upstreamtoken.of-ann" {
+		t.Errorf("%s", a.body)
+	}
+}
+
+// L03: the upstream's limits are the caller's here, and nobody's otherwise.
+func TestL03_TheUpstreamsLimitsAreTheCallers(t *testing.T) {
+	g, p := passing(t, passRules, func(p *users) { p.anonymous = true })
+	g.up.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("RateLimit-Remaining", "20;w=21600")
+		return p.answer(w, r)
+	})
+	for user, want := range map[string]string{"ann": "20;w=21600", "": ""} {
+		a := g.get("/v2/library/alpine/manifests/latest", g.as(user, pulls("library/alpine"))).want(t, 200)
+		if got := a.Header.Get("RateLimit-Remaining"); got != want {
+			t.Errorf("%q: RateLimit-Remaining %q, want %q", user, got, want)
 		}
 	}
 }

@@ -60,6 +60,10 @@ func (r *relay) credential(ctx context.Context, ask relayAsk) (credential, error
 		return r.byPost(ctx, w, ask)
 	}
 	status, header, body, err := r.get(ctx, w, ask)
+	if err == nil && status == http.StatusBadRequest && plainScopes(ask.scopes) != ask.scopes {
+		ask.scopes = plainScopes(ask.scopes)
+		status, header, body, err = r.get(ctx, w, ask)
+	}
 	if err != nil {
 		return credential{}, r.u.failed(ctx, err)
 	}
@@ -67,6 +71,18 @@ func (r *relay) credential(ctx context.Context, ask relayAsk) (credential, error
 		return credential{}, r.refusal(ask, status, header)
 	}
 	return r.read(body)
+}
+
+// plainScopes is plainer for several scopes, each with several actions.
+func plainScopes(scopes string) string {
+	var plain []string
+	for _, one := range strings.Fields(scopes) {
+		one = strings.TrimSuffix(one, ",delete")
+		if one = plainer(one); one != "" {
+			plain = append(plain, one)
+		}
+	}
+	return strings.Join(plain, " ")
 }
 
 // find returns how the upstream wants to be asked. It is what /v2/ says to a
