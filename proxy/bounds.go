@@ -40,6 +40,8 @@ const (
 	maxDrain        = 4 << 20 // bytes taken from a client that was refused while sending (S12)
 	maxCatalogPages = 20      // upstream pages read for one page of a client's
 	maxCatalogBody  = 4 << 20
+	maxTagsBody     = 8 << 20 // bytes of a list of tags that is given another name (R14)
+	maxErrorBody    = 8 << 10 // bytes of an upstream's refusal that is given other names (R23); oras reads no more
 	defaultPage     = 100
 
 	drainTime = 3 * time.Second

@@ -70,6 +70,9 @@ func (x *exchange) outgoing() (*outgoing, error) {
 			return nil, err
 		}
 	} else {
+		if q.Kind == KindTags && x.renamed() {
+			plainly(out.Header)
+		}
 		out.Path, out.RawQuery = q.upstream("", x.name, x.from)
 	}
 	if err := x.credentialFor(x.up, out); err != nil {
