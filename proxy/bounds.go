@@ -12,7 +12,7 @@ const (
 	maxDigest    = 255     // bytes of a digest; sha512 needs 135
 	maxUploadID  = 6 << 10 // bytes of an upload id (P04): a sealed upstream URL
 	maxParam     = 255     // bytes of any other value in a query
-	maxCursor    = 1 << 10 // bytes of a last of ours: a repository's name and the caller's, sealed
+	maxCursor    = 4 << 10 // bytes of a last of ours: the query of an upstream's next page, or of several, sealed
 	maxRepeats   = 32      // values of a parameter that may come several times
 	maxPage      = 1000    // entries of one page; more is cut to this (CVE-2023-2253)
 	maxAuthority = 261     // bytes of host and port: 255 and ":65535"
@@ -42,6 +42,8 @@ const (
 	maxCatalogBody  = 4 << 20
 	maxTagsBody     = 8 << 20 // bytes of a list of tags that is given another name (R14)
 	maxErrorBody    = 8 << 10 // bytes of an upstream's refusal that is given other names (R23); oras reads no more
+	maxPlaces       = 1 << 16 // upstreams that a cursor can speak of
+	maxLinks        = 32      // links looked at in one answer (R15)
 	defaultPage     = 100
 
 	drainTime = 3 * time.Second

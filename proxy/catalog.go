@@ -2,20 +2,18 @@ package proxy
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/regward/regward/auth"
 )
 
-// catalog lists what the caller may pull and nothing else (R14): the
-// upstream's pages are read until one page of the client's is full. The name
-// of a repository the caller may not see is never told, not even as the place
-// to go on from.
+// catalog lists what the caller may pull and nothing else (R14), of all
+// upstreams behind this hostname: their pages are read until one page of the
+// client's is full. The name of a repository the caller may not see is never
+// told, not even as the place to go on from.
 func (x *exchange) catalog() error {
 	if !x.s.Catalog {
 		return refuse(http.StatusNotFound, "UNSUPPORTED", "the catalog is off here")
@@ -25,11 +23,11 @@ func (x *exchange) catalog() error {
 		want, _ = strconv.Atoi(x.req.Query.N) // the grammar let only numbers through
 	}
 	want = min(max(want, 1), maxPage)
-	last, err := x.catalogCursor(x.req.Query.Last)
+	l, err := x.openListing(x.req.Query.Last)
 	if err != nil {
 		return err
 	}
-	page, next, err := x.visiblePage(want, last)
+	page, next, err := l.page(want)
 	if err != nil {
 		return err
 	}
@@ -40,43 +38,57 @@ func (x *exchange) catalog() error {
 	h := x.w.Header()
 	h["Content-Type"] = jsonType
 	if next != "" {
-		h["Link"] = []string{"</v2/_catalog?last=" + url.QueryEscape(next) + "&n=" + strconv.Itoa(want) + `>; rel="next"`}
+		h["Link"] = []string{linkTo(x.req.Path(), url.Values{"last": {next}, "n": {strconv.Itoa(want)}}.Encode())}
 	}
 	x.respond(http.StatusOK, append(body, '\n'))
 	return nil
 }
 
-// visiblePage gathers up to want names that the caller may pull, and where the
-// next page goes on: "" at the end.
-func (x *exchange) visiblePage(want int, last string) (page []string, next string, err error) {
-	page = []string{}
-	query := url.Values{"n": {strconv.Itoa(maxPage)}}
-	if last != "" {
-		query.Set("last", last)
-	}
-	for range maxCatalogPages {
-		names, more, err := x.upstreamPage(query)
+// listing is the catalogs of all upstreams behind a hostname, as one: each in
+// the order its registry gives, merged by client names.
+type listing struct {
+	x       *exchange
+	caller  *auth.Caller
+	streams []*stream
+	after   string          // names up to this one are not shown: the client has them
+	left    int             // upstream pages that may still be read
+	told    map[string]bool // names, so that none is told twice
+
+	match func(name string) bool // which are wanted; nil: all
+}
+
+// openListing begins at a client's last: "" is the start, a cursor of ours is
+// where each upstream was left, and a name is where that name would stand.
+func (x *exchange) openListing(last string) (*listing, error) {
+	l := &listing{x: x, caller: x.uncapped(), told: map[string]bool{}}
+	var known []position
+	if sealed(last) {
+		place, err := x.catalogSeals().open(last)
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
-		for _, name := range names {
-			last = name
-			if !validName(name) || !x.s.Policy.Decide(x.uncapped(), []auth.Access{{Repository: name, Action: auth.Pull}}).Allowed() {
-				continue
-			}
-			if len(page) == want { // one more than fits: there is a next page
-				return page, page[want-1], nil
-			}
-			page = append(page, name)
+		if last, known, err = readPositions([]byte(place)); err != nil {
+			return nil, err // we sealed it: this cannot be
 		}
-		if more == nil {
-			return page, "", nil
-		}
-		query = more
-		query.Set("n", strconv.Itoa(maxPage))
 	}
-	cursor, err := x.hideCursor(last)
-	return page, cursor, err
+	places := x.s.places.On(x.site.name)
+	for _, at := range places {
+		s := newStream(x.s, at, last)
+		if i := slices.IndexFunc(known, func(p position) bool { return p.at == at }); i >= 0 {
+			s.goOn(known[i])
+		}
+		l.streams = append(l.streams, s)
+	}
+	if len(places) > 1 { // a registry need not know a name of another one's to begin after it
+		l.after = last
+	}
+	l.left = maxCatalogPages + len(l.streams) - 1 // each can be read from, and one to its bound
+	x.patience()
+	return l, nil
+}
+
+func (x *exchange) catalogSeals() seals {
+	return seals{x.s.catalogSealer, "catalog " + x.site.name, x.who.Name}
 }
 
 // uncapped is the caller without the token's ceiling: a catalog token covers
@@ -87,59 +99,120 @@ func (x *exchange) uncapped() *auth.Caller {
 	return &c
 }
 
-// upstreamPage is one page of the upstream's catalog and the query of the next.
-func (x *exchange) upstreamPage(query url.Values) (names []string, next url.Values, err error) {
-	asked := time.Now()
-	resp, err := x.s.backends[0].do(x.r.Context(), &outgoing{
-		Method:    http.MethodGet,
-		Path:      "/v2/_catalog",
-		RawQuery:  query.Encode(),
-		Header:    http.Header{"Accept": jsonType},
-		Scope:     "registry:catalog:*",
-		RequestID: x.id,
-		User:      x.who.Name,
-	})
-	x.upstreamTime += time.Since(asked)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer resp.Body.Close()
-	x.upstream = resp.StatusCode
-	if resp.StatusCode != http.StatusOK {
-		if err := x.checkAnswer(resp); err != nil {
-			return nil, nil, err
+// page gathers up to want names, and the last by which the next page is asked
+// for: "" at the end.
+func (l *listing) page(want int) (page []string, next string, err error) {
+	page = []string{}
+	for {
+		name, more, err := l.peek()
+		switch {
+		case err != nil:
+			return nil, "", err
+		case !more:
+			return page, "", nil
+		case name == "": // as much was read as one request may
+			next, err = l.cursor()
+			return page, next, err
+		case len(page) < want:
+			l.take(name)
+			page = append(page, name)
+			continue
 		}
-		return nil, nil, refuse(http.StatusNotFound, "UNSUPPORTED", "the registry behind this one has no catalog")
+		// One more than fits: there is a next page.
+		if len(l.streams) == 1 && l.streams[0].byName {
+			return page, page[want-1], nil
+		}
+		next, err = l.cursor()
+		return page, next, err
 	}
-	var page struct {
-		Repositories []string `json:"repositories"`
-	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxCatalogBody)).Decode(&page); err != nil {
-		return nil, nil, broken(err)
-	}
-	next = nextPage(resp.Header)
-	if next != nil && next.Get("last") == query.Get("last") {
-		next = nil // a page that leads to itself would never end
-	}
-	return page.Repositories, next, nil
 }
 
-// A cursor that would tell the name of a hidden repository is sealed.
-const sealedCursor = "~"
-
-func (x *exchange) hideCursor(name string) (string, error) {
-	id, err := x.s.catalogSealer.seal(upload{Principal: x.who.Name, Start: x.start, Target: name})
-	return sealedCursor + id, err
+// peek is the next name of all that the caller may see. There are no more at
+// the end of all catalogs; the name is "" where the bound of one request is
+// reached before.
+func (l *listing) peek() (name string, more bool, err error) {
+	var none error
+	served := false
+	for _, s := range l.streams {
+		if err := l.fill(s); err != nil {
+			return "", false, err
+		}
+		if none == nil || s.none != nil && s.b.settings.Passthrough {
+			none = s.none
+		}
+		served = served || s.none == nil
+		switch {
+		case s.over:
+			continue
+		case s.head == "":
+			return "", true, nil
+		case name == "" || s.head < name:
+			name = s.head
+		}
+	}
+	if !served {
+		return "", false, none
+	}
+	return name, name != "", nil
 }
 
-func (x *exchange) catalogCursor(last string) (string, error) {
-	id, sealed := strings.CutPrefix(last, sealedCursor)
-	if !sealed {
-		return last, nil
+// take is done with the name that peek gave.
+func (l *listing) take(name string) {
+	l.told[name] = true
+	for _, s := range l.streams {
+		if s.head == name {
+			s.head = ""
+			s.skip++
+			return
+		}
 	}
-	up, err := x.s.catalogSealer.open(id, "", x.who.Name)
-	if err != nil {
-		return "", refuse(http.StatusBadRequest, "UNSUPPORTED", "this page of the catalog is not known here; start at the first")
+}
+
+// fill reads on until s has a name to show, is over, or the bound is reached.
+func (l *listing) fill(s *stream) error {
+	for s.head == "" && !s.over {
+		for s.skip < len(s.names) {
+			if name, ok := l.visible(s, s.names[s.skip]); ok {
+				s.head = name
+				return nil
+			}
+			s.skip++
+		}
+		if s.read && s.ahead == "" {
+			s.over = true
+			return nil
+		}
+		if l.left == 0 {
+			return nil
+		}
+		l.left--
+		if err := l.x.read(s); err != nil {
+			return err
+		}
 	}
-	return up.Target, nil
+	return nil
+}
+
+// visible is the client's name of an upstream's repository, if the caller may
+// pull it and it was not told yet. What is no name leads nowhere.
+func (l *listing) visible(s *stream, name string) (string, bool) {
+	if len(name) > maxName {
+		return "", false
+	}
+	places, host := l.x.s.places, l.x.site.name
+	name, ok := places.ClientName(host, s.b.at, name)
+	if !ok || len(name) > maxName || name <= l.after || l.told[name] || l.match != nil && !l.match(name) {
+		return "", false
+	}
+	f, ok := places.Find(host, "", name)
+	return name, ok && l.x.s.Policy.Decide(l.caller, []auth.Access{f.Access(auth.Pull)}).Allowed()
+}
+
+// cursor is the place of all upstreams, sealed.
+func (l *listing) cursor() (string, error) {
+	list := make([]position, len(l.streams))
+	for i, s := range l.streams {
+		list[i] = s.position()
+	}
+	return l.x.catalogSeals().seal(l.x, string(appendPositions(nil, l.after, list)))
 }

@@ -70,6 +70,9 @@ func (x *exchange) outgoing() (*outgoing, error) {
 			return nil, err
 		}
 	} else {
+		if err := x.openPage(); err != nil {
+			return nil, err
+		}
 		if q.Kind == KindTags && x.renamed() {
 			plainly(out.Header)
 		}
@@ -131,7 +134,10 @@ func (x *exchange) deliver(resp *http.Response) error {
 	if _, has := h["Content-Type"]; !has {
 		h["Content-Type"] = nil // or net/http would guess one (R12)
 	}
-	x.mapLink(h, resp)
+	if err := x.mapLink(h, resp); err != nil {
+		dropEntity(h)
+		return err
+	}
 	if x.nsUsed {
 		h["Oci-Namespace"] = []string{x.req.Query.NS} // M01
 	}

@@ -185,8 +185,11 @@ func (q *Request) keep(single *[singleParams]string, types, tags []string) {
 }
 
 // encodeQuery writes the parameters in one fixed order. The mount goes on only
-// with a from.
+// with a from. An upstream's own next page is asked for as it named it.
 func (q *Request) encodeQuery(from, ns string) string {
+	if q.Query.Page != "" {
+		return q.Query.Page
+	}
 	var b strings.Builder
 	add := func(key, value string) {
 		if value == "" {

@@ -114,6 +114,8 @@ type Query struct {
 	NS              string
 	ArtifactType    []string
 	Tag             []string
+
+	Page string // an upstream's own query, out of a cursor of ours, instead of all others (R15); never read from a request
 }
 
 // ParseRequest reads method and target (P01-P12). It is total. u must be as

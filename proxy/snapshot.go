@@ -29,9 +29,10 @@ type Snapshot struct {
 // backend is an upstream as a snapshot uses it.
 type backend struct {
 	*Upstream
-	at      int     // its place
-	uploads *sealer // of upload ids
-	pages   *sealer // of cursors
+	at      int       // its place
+	uploads *sealer   // of upload ids
+	pages   *sealer   // of cursors
+	quiet   sometimes // its having no catalog is no news
 	seconds prometheus.Observer
 	safe    safe      // of callers' own credentials (passthrough)
 	logins  *provider // in passthrough: the upstream itself; else nil
