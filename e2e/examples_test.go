@@ -18,6 +18,20 @@ import (
 // Every file of configs/examples is used as it stands: with its names, its
 // ports and its paths, and nothing set but its secrets.
 
+func TestEveryExampleIsUsed(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join("..", "configs", "examples", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d examples, %v", len(files), err)
+	}
+	tests := readFile(t, "examples_test.go") + readFile(t, "mirror_test.go")
+	for _, file := range files {
+		if !strings.Contains(tests, fmt.Sprintf("w.example(t, %q", filepath.Base(file))) {
+			t.Errorf("nothing uses %s", file)
+		}
+	}
+}
+
 func TestExampleMinimal(t *testing.T) {
 	inside(t, func(t *testing.T, w *world) {
 		u := startUpstream(t, distribution)

@@ -165,6 +165,32 @@ func hubRunsOut(t *testing.T, g *regward, k *crane) {
 	t.Errorf("the log did not warn in time:\n%s", tail(g.proc.output(), 20))
 }
 
+// containerd says which registry it means, and is led there although the same
+// name is somewhere else without that.
+func TestM01_ContainerdIsLedToTheRegistryItMeans(t *testing.T) {
+	inside(t, func(t *testing.T, w *world) {
+		hub := w.hub(t)
+		theirs := small(t)
+		hub.has(t, "library/hello:1", theirs)
+		own := startUpstream(t, distribution)
+		own.has(t, "library/hello:1", small(t))
+		before := len(own.requests())
+		prefixed := strings.Replace(mirrorHead, "upstream:\n", "upstreams:\n- prefix: hub/\n  ns: [docker.io, registry-1.docker.io]\n", 1)
+		prefixed = strings.Replace(prefixed, "auth: {", "- url: "+own.url+"\nauth: {", 1)
+		g := w.written(t, mirrorHost, prefixed+"rules: [{subjects: everyone, repositories: [hub/library/**, library/**], allow: pull}]\n")
+		c := mirroringCtr(t, plainMirror(t))
+		c.pull(t, "docker.io/library/hello:1").works(t)
+		c.run(t, "images", "list").works(t).says(t, descriptor(t, theirs).Digest.String())
+		g.servedAll(t, "hub/library/hello")
+		for _, r := range own.requests()[before:] {
+			if strings.Contains(r, "library/hello") {
+				t.Errorf("the other registry was asked: %s", r)
+			}
+		}
+		newCrane(t, mirrorHost).(*crane).run(t, "digest", mirrorHost+"/hub/hello:1").works(t).says(t, descriptor(t, theirs).Digest.String())
+	})
+}
+
 // A prefix in front of the names: the daemon asks for library/hello, is told
 // that it wants hub/library/hello, and goes on.
 func TestM05_ContainerdPutsAPrefixInFront(t *testing.T) {
