@@ -9,7 +9,7 @@ import (
 
 // newECR starts an Elastic Container Registry: Basic with the user AWS and a
 // password of twelve hours, blobs in object storage, its own Host or nothing.
-// A password that was good is 400 and not 401.
+// Another password of AWS, as one that was good, is 400 and not 401.
 func newECR(t testing.TB) *standin {
 	s := newStandin()
 	s.user, s.password = "AWS", "eyJwYXlsb2FkIjoi"+strings.Repeat("QUJD+/", 300)+"In0=" // they are long
@@ -17,7 +17,7 @@ func newECR(t testing.TB) *standin {
 	s.storedAt(bucket)
 	s.extra = "\n  redirect_hosts: [" + quoted(strings.TrimPrefix(bucket, "https://")) + "]"
 	registry := s.registry(takes{basic: true}, func(w http.ResponseWriter, r *http.Request, _ asked, v verdict) {
-		if v == wrongLogin {
+		if user, _, _ := r.BasicAuth(); v == wrongLogin && user == "AWS" {
 			answerError(w, http.StatusBadRequest, "DENIED", "Your Authorization Token is invalid.", nil)
 			return
 		}

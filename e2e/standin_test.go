@@ -55,6 +55,15 @@ func (h heard) String() string {
 	return fmt.Sprintf("%s: %s %s (%s) at %s", h.at, h.method, h.target, h.scheme, h.host)
 }
 
+// token is the bearer token of the request, "" without one.
+func (h heard) token() string {
+	scheme, token, _ := strings.Cut(h.header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return token
+}
+
 func newStandin() *standin {
 	s := &standin{
 		user: upstreamUser, password: upstreamPassword,
