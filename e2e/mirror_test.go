@@ -187,7 +187,7 @@ func TestM01_ContainerdIsLedToTheRegistryItMeans(t *testing.T) {
 				t.Errorf("the other registry was asked: %s", r)
 			}
 		}
-		newCrane(t, mirrorHost).(*crane).run(t, "digest", mirrorHost+"/hub/hello:1").works(t).says(t, descriptor(t, theirs).Digest.String())
+		newCrane(t, mirrorHost).(*crane).run(t, "digest", mirrorHost+"/hub/library/hello:1").works(t).says(t, descriptor(t, theirs).Digest.String())
 	})
 }
 
