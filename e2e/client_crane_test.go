@@ -9,6 +9,7 @@ import (
 
 // crane talks HTTP/2, and stores a login without trying it.
 type crane struct {
+	firstUse
 	program string
 	host    string
 	dir     string
@@ -18,7 +19,7 @@ type crane struct {
 func newCrane(t testing.TB, host string) client {
 	t.Helper()
 	dir, env := home(t)
-	return &crane{program: mustProgram(t, "crane"), host: host, dir: dir, env: env}
+	return &crane{firstUse: firstUse{host + "/library/hello:1"}, program: mustProgram(t, "crane"), host: host, dir: dir, env: env}
 }
 
 func (c *crane) run(t testing.TB, args ...string) outcome {
@@ -29,7 +30,7 @@ func (c *crane) run(t testing.TB, args ...string) outcome {
 func (c *crane) login(t testing.TB, user, password string) outcome {
 	t.Helper()
 	commandWithInput(t, c.env, password, c.program, "auth", "login", "-u", user, "--password-stdin", c.host).works(t)
-	return c.run(t, "manifest", c.host+"/library/hello:1")
+	return c.run(t, "manifest", c.image)
 }
 
 func (c *crane) logout(t testing.TB) outcome { return c.run(t, "auth", "logout", c.host) }

@@ -63,6 +63,7 @@ func daemonAnswers(p *process, question ...string) func() error {
 // ctr is containerd's own client. It has no login: the credential goes with
 // each command.
 type ctr struct {
+	firstUse
 	program   string
 	daemon    *containerDaemon
 	namespace string // of containerd, one per test
@@ -89,7 +90,8 @@ func newCtr(t testing.TB, host string) client {
 		t.Fatal(err)
 	}
 	return &ctr{
-		program: mustProgram(t, "ctr"), daemon: daemon, host: host, hosts: hosts, env: env,
+		firstUse: firstUse{host + "/library/hello:1"},
+		program:  mustProgram(t, "ctr"), daemon: daemon, host: host, hosts: hosts, env: env,
 		namespace: strings.ReplaceAll(host, ":", "-"),
 	}
 }
@@ -118,7 +120,7 @@ func (c *ctr) remote(t testing.TB, what string, args ...string) outcome {
 func (c *ctr) login(t testing.TB, user, password string) outcome {
 	t.Helper()
 	c.user = user + ":" + password
-	return c.pull(t, c.host+"/library/hello:1")
+	return c.pull(t, c.image)
 }
 
 func (c *ctr) logout(testing.TB) outcome {

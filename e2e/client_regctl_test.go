@@ -10,6 +10,7 @@ import (
 
 // regctl reads challenges by the letter and asks for a mount at every upload.
 type regctl struct {
+	firstUse
 	program string
 	host    string
 	dir     string
@@ -19,7 +20,7 @@ type regctl struct {
 func newRegctl(t testing.TB, host string) client {
 	t.Helper()
 	dir, env := home(t)
-	return &regctl{program: mustProgram(t, "regctl"), host: host, dir: dir, env: env}
+	return &regctl{firstUse: firstUse{host + "/library/hello:1"}, program: mustProgram(t, "regctl"), host: host, dir: dir, env: env}
 }
 
 func (r *regctl) run(t testing.TB, args ...string) outcome {
@@ -35,7 +36,7 @@ func (r *regctl) login(t testing.TB, user, password string) outcome {
 	if o.err != nil {
 		return o
 	}
-	return r.run(t, "manifest", "head", r.host+"/library/hello:1")
+	return r.run(t, "manifest", "head", r.image)
 }
 
 func (r *regctl) logout(t testing.TB) outcome { return r.run(t, "registry", "logout", r.host) }

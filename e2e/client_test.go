@@ -41,6 +41,12 @@ type (
 	}
 )
 
+// firstUse is for clients that do not ask the registry at login: the public
+// image they try it with.
+type firstUse struct{ image string }
+
+func (f *firstUse) tries(image string) { f.image = image }
+
 // clientKind is one of the programs and what it tells its user.
 type clientKind struct {
 	name string

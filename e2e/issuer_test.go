@@ -22,8 +22,9 @@ import (
 )
 
 // issuer is the token service of an upstream that speaks Bearer: everything
-// for its one account, pulls of library/ for everybody.
+// for its accounts, pulls of library/ for everybody.
 type issuer struct {
+	post     bool // the password grant is known
 	name     string
 	certFile string // the registry's rootcertbundle
 	signer   jose.Signer
@@ -69,23 +70,40 @@ type grant struct {
 
 func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	user, password, login := r.BasicAuth()
-	if login && (user != upstreamUser || password != upstreamPassword) {
+	asked := r.URL.Query()
+	if r.Method == http.MethodPost {
+		if !i.post {
+			http.NotFound(w, r)
+			return
+		}
+		if err := r.ParseForm(); err != nil || r.PostForm.Get("grant_type") != "password" || r.PostForm.Has("access_type") {
+			http.Error(w, `{"errors":[{"code":"UNSUPPORTED","message":"not a password grant"}]}`, http.StatusBadRequest)
+			return
+		}
+		asked = r.PostForm
+		user, password, login = asked.Get("username"), asked.Get("password"), true
+	}
+	if known, ok := upstreamAccounts()[user]; login && (!ok || password != known) {
 		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"no such account"}]}`, http.StatusUnauthorized)
 		return
 	}
 	access := []grant{}
-	for _, scope := range strings.Fields(strings.Join(r.URL.Query()["scope"], " ")) {
+	for _, scope := range strings.Fields(strings.Join(asked["scope"], " ")) {
 		if g, ok := i.grant(scope, login); ok {
 			access = append(access, g)
 		}
 	}
-	token, err := i.sign(user, r.URL.Query().Get("service"), access)
+	token, err := i.sign(user, asked.Get("service"), access)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{"token": token, "expires_in": 60})
+	name := "token"
+	if r.Method == http.MethodPost {
+		name = "access_token"
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{name: token, "expires_in": 60})
 }
 
 func (i *issuer) grant(scope string, login bool) (grant, bool) {

@@ -84,19 +84,33 @@ func newRegward(t testing.TB, upstream string) *regward {
 		client: &http.Client{Transport: newTransport(), CheckRedirect: noRedirects},
 	}
 	g.passwd = writeHtpasswd(t, filepath.Join(dir, "htpasswd"), passwords)
+	key := "upstream"
+	if strings.HasPrefix(upstream, "\n  - ") {
+		key = "upstreams"
+	}
 	g.frame = fmt.Sprintf(`hostname: [localhost, 127.0.0.1]
 contact: "ask #platform-help"
 listen: "127.0.0.1:%d"
 tls: {cert_file: %q, key_file: %q}
-upstream: %s
+%s: %s
 auth: {htpasswd: %q}
 admin: {listen: "127.0.0.1:%d"}
 health: {listen: "127.0.0.1:%d"}
 log: {access: %q, audit: %q}
 state_dir: %q
-`, port, suite.certs.certFile, suite.certs.keyFile, upstream, g.passwd,
+`, port, suite.certs.certFile, suite.certs.keyFile, key, upstream, g.passwd,
 		adminPort, healthPort, g.access, g.audit, filepath.Join(dir, "state"))
 	return g
+}
+
+// setLogins puts another line in the place of auth.htpasswd.
+func (g *regward) setLogins(t testing.TB, line string) {
+	t.Helper()
+	own := fmt.Sprintf("auth: {htpasswd: %q}\n", g.passwd)
+	if !strings.Contains(g.frame, own) {
+		t.Fatalf("no such line: %s", own)
+	}
+	g.frame = strings.Replace(g.frame, own, line, 1)
 }
 
 // configure writes the configuration, at once as a rename does.

@@ -17,7 +17,19 @@ func TestEveryClientLivesItsDayThroughRegward(t *testing.T) {
 	for _, k := range clientKinds {
 		t.Run(k.name, func(t *testing.T) {
 			t.Parallel()
-			newTour(t, k, distribution).wholeDay(t)
+			newTour(t, k, distribution, way{}).wholeDay(t)
+		})
+	}
+}
+
+// The same day where the registry is one of two behind the hostname and its
+// names begin with a prefix that it knows nothing of.
+func TestEveryClientLivesItsDayUnderAPrefix(t *testing.T) {
+	t.Parallel()
+	for _, k := range clientKinds {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			newTour(t, k, distribution, way{prefix: "hub/"}).wholeDay(t)
 		})
 	}
 }
@@ -30,10 +42,33 @@ func TestEveryUpstreamServesDockerAndSkopeoThroughRegward(t *testing.T) {
 		for _, k := range []clientKind{kindNamed("docker"), kindNamed("skopeo"), kindNamed("crane")} {
 			t.Run(k.name+" in front of "+up.String(), func(t *testing.T) {
 				t.Parallel()
-				newTour(t, k, up).shortDay(t)
+				newTour(t, k, up, way{}).shortDay(t)
 			})
 		}
 	}
+}
+
+// People keep the logins they have at the registry: regward asks there whether
+// one is good, or passes it on.
+func TestLoginsOfTheUpstreamServeEveryClient(t *testing.T) {
+	t.Parallel()
+	for _, up := range []kind{distributionBasic, distributionToken, dockerRegistryToken} {
+		for name, w := range map[string]way{"asked": {logins: "auth: {upstream: true}\n"}, "passed on": {passthrough: true}} {
+			for _, k := range clientKinds {
+				t.Run(k.name+" "+name+" at "+up.String(), func(t *testing.T) {
+					t.Parallel()
+					newTour(t, k, up, w).loginDay(t)
+				})
+			}
+		}
+	}
+}
+
+// way is how regward stands in front of the registry.
+type way struct {
+	prefix      string // of the names clients use; the upstream's are without
+	logins      string // instead of auth.htpasswd
+	passthrough bool
 }
 
 // tour is one client, one regward and one registry with these in it:
@@ -44,16 +79,36 @@ type tour struct {
 	upstream *upstream
 	regward  *regward
 	client   client
+	way
 
 	hello, app, secret v1.Image
 }
 
-func newTour(t *testing.T, k clientKind, up kind) *tour {
+func newTour(t *testing.T, k clientKind, up kind, w way) *tour {
 	u := startUpstream(t, up)
-	g := startRegward(t, u, teamRules)
+	rules := teamRules
+	if prefix := w.prefix; prefix != "" {
+		other := startUpstream(t, distribution)
+		u.config = "\n  - prefix: " + prefix + strings.ReplaceAll(u.config, "\n", "\n  ") +
+			"\n  - prefix: \"\"" + strings.ReplaceAll(other.config, "\n", "\n  ")
+		rules = strings.ReplaceAll(rules, `repositories: "`, `repositories: "`+prefix)
+	}
+	g := newRegward(t, u.config)
+	switch {
+	case w.passthrough: // regward's own account serves anonymous callers
+		g.setLogins(t, "")
+		g.frame = strings.Replace(g.frame, "\n  url: ", "\n  credentials: passthrough\n  url: ", 1)
+	case w.logins != "":
+		g.setLogins(t, w.logins)
+	}
+	g.configure(t, rules)
+	g.serve(t)
 	s := &tour{
-		clientKind: k, upstream: u, regward: g, client: k.new(t, g.host),
+		clientKind: k, upstream: u, regward: g, client: k.new(t, g.host), way: w,
 		hello: small(t), app: small(t), secret: small(t),
+	}
+	if c, ok := s.client.(interface{ tries(image string) }); ok {
+		c.tries(s.ref("library/hello:1"))
 	}
 	u.has(t, "library/hello:1", s.hello)
 	u.has(t, "library/multi:1", multiArch(t))
@@ -62,7 +117,7 @@ func newTour(t *testing.T, k clientKind, up kind) *tour {
 	return s
 }
 
-func (s *tour) ref(r string) string { return s.regward.host + "/" + r }
+func (s *tour) ref(r string) string { return s.regward.host + "/" + s.prefix + r }
 
 // step is one promise. A broken one does not keep the later ones from being
 // looked at.
@@ -85,6 +140,22 @@ func (s *tour) shortDay(t *testing.T) {
 		{"pulls a private image", s.pullsPrivate},
 		{"pushes", s.pushes},
 		{"mounts from a repository it may pull", s.mounts},
+	})
+}
+
+func (s *tour) loginDay(t *testing.T) {
+	walk(t, []step{
+		{"pulls a public image without a login", s.pullsPublic},
+		{"is refused a private image in words", s.isRefusedPrivate},
+		{"is told that the password is wrong", s.wrongPassword},
+		{"still reaches public images after a wrong login was undone", s.afterWrongPassword},
+		{"is told that a login without the right is not enough", s.loggedInWithoutRight},
+		{"logs in", s.logsIn},
+		{"pulls a private image", s.pullsPrivate},
+		{"pushes", s.pushes},
+		{"mounts from a repository it may pull", s.mounts},
+		{"is refused a push when it may only read", s.readerMayNotPush},
+		{"is refused again after logout", s.logsOut},
 	})
 }
 
@@ -149,7 +220,7 @@ func (s *tour) afterWrongPassword(t *testing.T) {
 
 func (s *tour) loggedInWithoutRight(t *testing.T) {
 	s.client.login(t, "dave", passwords["dave"]).works(t)
-	s.refused(t, s.client.pull(t, s.ref("coolteam/app:1")), "dave is logged in but may not pull coolteam/app")
+	s.refused(t, s.client.pull(t, s.ref("coolteam/app:1")), "dave is logged in but may not pull "+s.prefix+"coolteam/app")
 	s.client.logout(t)
 }
 
@@ -189,8 +260,8 @@ func (s *tour) isAudited(t *testing.T) {
 	eventually(t, "who pulled and pushed what can be read", 5*time.Second, func() error {
 		log := s.regward.auditLog(t)
 		for _, want := range [][]string{
-			{`"ann"`, "coolteam/app", descriptor(t, s.app).Digest.String(), "pull"},
-			{`"ann"`, "coolteam/new", `"1"`, s.upstream.digestOf(t, "coolteam/new:1"), "push"},
+			{`"ann"`, `"` + s.prefix + "coolteam/app", descriptor(t, s.app).Digest.String(), "pull"},
+			{`"ann"`, `"` + s.prefix + "coolteam/new", `"1"`, s.upstream.digestOf(t, "coolteam/new:1"), "push"},
 		} {
 			if !anyLineHas(log, want...) {
 				return fmt.Errorf("no line has %q in:\n%s", want, log)
@@ -274,7 +345,7 @@ func (s *tour) uploadsWhatItMayNotMount(t *testing.T) {
 func (s *tour) readerMayNotPush(t *testing.T) {
 	s.client.login(t, "reader", passwords["reader"]).works(t)
 	s.client.pull(t, s.ref("coolteam/app:1")).works(t)
-	s.refused(t, s.client.push(t, s.ref("coolteam/app:2"), small(t)), "reader may not push to coolteam/app")
+	s.refused(t, s.client.push(t, s.ref("coolteam/app:2"), small(t)), "reader may not push to "+s.prefix+"coolteam/app")
 	if s.upstream.digestOf(t, "coolteam/app:2") != "" {
 		t.Error("the upstream has it")
 	}

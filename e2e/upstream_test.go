@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -27,6 +28,14 @@ const (
 	upstreamUser     = "regward"
 	upstreamPassword = "upstream:secret" // a colon is legal in a password (T25)
 )
+
+// upstreamAccounts are all that upstreams with a login know: the people too,
+// for whoever logs in there.
+func upstreamAccounts() map[string]string {
+	all := maps.Clone(passwords)
+	all[upstreamUser] = upstreamPassword
+	return all
+}
 
 // kind is a registry people put behind a proxy, and how it asks who comes.
 type kind struct {
@@ -71,10 +80,11 @@ func startUpstream(t testing.TB, k kind) *upstream {
 	scheme, auth, front := "http", "", (*front)(nil)
 	switch k.auth {
 	case "htpasswd":
-		file := writeHtpasswd(t, filepath.Join(dir, "htpasswd"), map[string]string{upstreamUser: upstreamPassword})
+		file := writeHtpasswd(t, filepath.Join(dir, "htpasswd"), upstreamAccounts())
 		auth = fmt.Sprintf("auth: {htpasswd: {realm: upstream, basic: true, path: %q}}\n", file)
 	case "token":
 		issuer := newIssuer(t, dir)
+		issuer.post = k == distributionToken
 		var realm string
 		if k == distributionToken { // one port for both, as behind somebody's nginx
 			front = startFront(t, issuer)
