@@ -44,6 +44,8 @@ const (
 	maxErrorBody    = 8 << 10 // bytes of an upstream's refusal that is given other names (R23); oras reads no more
 	maxPlaces       = 1 << 16 // upstreams that a cursor can speak of
 	maxLinks        = 32      // links looked at in one answer (R15)
+	maxFound        = 100     // results of one search (P19)
+	defaultFound    = 25
 	defaultPage     = 100
 
 	drainTime = 3 * time.Second

@@ -169,6 +169,8 @@ func (x *exchange) serve() error {
 		return x.token()
 	case path == "/":
 		return x.page()
+	case strings.HasPrefix(path, searchPrefix):
+		return x.search()
 	}
 	return refuse(http.StatusNotFound, "NAME_UNKNOWN", "nothing is served under this path")
 }

@@ -30,6 +30,7 @@ type Metrics struct {
 // routeToken and the like are the labels of what is no route under /v2/.
 const (
 	routeToken  = "token"
+	routeSearch = "search"
 	routeOther  = "other"
 )
 
@@ -116,6 +117,8 @@ func (x *exchange) route() string {
 		return x.req.Kind.String()
 	case x.r.URL.Path == tokenPath:
 		return routeToken
+	case x.r.URL.Path == searchPath && x.s != nil && x.s.Search:
+		return routeSearch
 	}
 	return routeOther
 }
