@@ -250,7 +250,24 @@ func clockTime(t, now time.Time) string {
 	return t.UTC().Format("15:04 MST")
 }
 
-// copyBudget passes the upstream's own fields (L03).
+// showTheirs lets the upstream's own fields through to those who came with a
+// login of their own there (L03). Where a limit of ours has no more left, that
+// one is told (L01).
+func (x *exchange) showTheirs(h http.Header) {
+	theirs, _, told := readWindow(h["Ratelimit-Remaining"])
+	if !told || !x.ownLogin() {
+		return
+	}
+	dst := x.w.Header()
+	if ours, _, has := readWindow(dst["Ratelimit-Remaining"]); has && ours <= theirs {
+		return
+	}
+	delete(dst, "Ratelimit-Reset")
+	delete(dst, "Docker-Ratelimit-Source")
+	copyBudget(dst, h)
+}
+
+// copyBudget copies them as they are.
 func copyBudget(dst, src http.Header) {
 	for _, name := range []string{"Ratelimit-Limit", "Ratelimit-Remaining", "Ratelimit-Reset", "Docker-Ratelimit-Source"} {
 		if values, has := src[name]; has {

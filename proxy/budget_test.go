@@ -278,6 +278,65 @@ func TestM13_ThroughTheGate(t *testing.T) {
 	}
 }
 
+// L03: the upstream's limits are the caller's where their own login went there,
+// unless ours tell of less (L01).
+func TestL03_OfTwoLimitsTheOneWithLessLeftIsTold(t *testing.T) {
+	for _, tt := range []struct{ ours, theirs, want, source string }{
+		{"", "20;w=21600", "20;w=21600", "ann at the upstream's"},
+		{"100/6h", "20;w=21600", "20;w=21600", "ann at the upstream's"},
+		{"10/6h", "20;w=21600", "9;w=21600", "ann"},
+		{"10/6h", "", "9;w=21600", "ann"},
+	} {
+		limit := ""
+		if tt.ours != "" {
+			limit = "limit people pulls " + tt.ours + " per=user"
+		}
+		g, p := passing(t, passRules+limit)
+		g.up.answer(func(w http.ResponseWriter, r *http.Request) bool {
+			if tt.theirs != "" {
+				w.Header().Set("RateLimit-Limit", "200;w=21600")
+				w.Header().Set("RateLimit-Remaining", tt.theirs)
+				w.Header().Set("Docker-RateLimit-Source", "ann at the upstream's")
+			}
+			return p.answer(w, r)
+		})
+		a := g.get("/v2/library/alpine/manifests/latest", g.as("ann", pulls("library/alpine"))).want(t, 200)
+		if got := a.Header.Get("RateLimit-Remaining"); got != tt.want {
+			t.Errorf("ours %q, theirs %q: RateLimit-Remaining %q, want %q", tt.ours, tt.theirs, got, tt.want)
+		}
+		if got := a.Header.Get("Docker-RateLimit-Source"); got != tt.source {
+			t.Errorf("ours %q, theirs %q: source %q, want %q", tt.ours, tt.theirs, got, tt.source)
+		}
+		if _, has := g.gauge("regward_upstream_pulls_remaining", "registry"); has {
+			t.Error("what ann has left is told as what regward has")
+		}
+	}
+}
+
+func TestM13_ToACallerWithTheirOwnLogin(t *testing.T) {
+	g, p := passing(t, passRules)
+	ann := g.as("ann", pulls("library/alpine"))
+	g.up.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/manifests/") {
+			w.Header().Set("RateLimit-Limit", "200;w=21600")
+			w.Header().Set("RateLimit-Remaining", "0;w=21600")
+			w.Header().Set("Docker-RateLimit-Source", "ann")
+			w.Header().Set("Retry-After", "1630")
+			w.WriteHeader(429)
+			return true
+		}
+		return p.answer(w, r)
+	})
+	a := g.get("/v2/library/alpine/manifests/latest", ann)
+	const want = "upstream registry, not this registry, refuses: your account there has used its 200 pulls in 6h (source: ann); free again about 16:05 UTC. Ask #platform-help (request ID)"
+	if got := g.said(a, 429, "TOOMANYREQUESTS"); got != want {
+		t.Errorf("\ngot  %s\nwant %s", got, want)
+	}
+	if got := a.Header.Get("RateLimit-Remaining"); got != "0;w=21600" {
+		t.Errorf("RateLimit-Remaining %q", got)
+	}
+}
+
 // gauge is the value of a gauge for an upstream.
 func (g *gate) gauge(name, upstream string) (value float64, has bool) {
 	g.Helper()

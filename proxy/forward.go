@@ -131,6 +131,7 @@ func (x *exchange) deliver(resp *http.Response) error {
 		return err
 	}
 	copyResponseHeader(h, resp.Header)
+	x.showTheirs(resp.Header)
 	if _, has := h["Content-Type"]; !has {
 		h["Content-Type"] = nil // or net/http would guess one (R12)
 	}

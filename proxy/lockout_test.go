@@ -165,6 +165,36 @@ func TestM16_APlain429PausesNobody(t *testing.T) {
 	}
 }
 
+func TestM16_PassthroughGoesOnMeanwhile(t *testing.T) {
+	n := newLockedNexus(t, &lockedNexus{server: "Nexus/3.96.0-01 (PRO)"})
+	core, logs := observer.New(zap.ErrorLevel)
+	open := false
+	u := testUpstream(t, n.URL, account, func(s *UpstreamSettings, o *UpstreamOptions) {
+		s.Passthrough, s.SharedBlobs, o.Log = true, &open, zap.New(core)
+	})
+	n.locked.Store(true)
+	if got := outcome(u.do(t.Context(), pull("a"))); got != "502 UNAVAILABLE" {
+		t.Errorf("anonymous: %s", got)
+	}
+	if !strings.Contains(logs.All()[0].Message, "no anonymous pull can work until then") {
+		t.Errorf("the log says %q", logs.All()[0].Message)
+	}
+	own := pull("a")
+	own.User, own.Credential = "ann", "Basic YW5uOnB3"
+	if got := outcome(u.do(t.Context(), own)); got != "200" {
+		t.Errorf("ann: %s", got)
+	}
+	if s := u.State(); !s.Up {
+		t.Error("an upstream that answers ann is down")
+	}
+	// And what is said to others is not said to us.
+	other := pull("a")
+	other.User, other.Credential = "bob", "Basic Ym9iOnB3"
+	if got := outcome(u.do(t.Context(), other)); got != "429" {
+		t.Errorf("bob: %s", got)
+	}
+}
+
 func TestNexusWithoutSharedBlobsIsAskedAboutOnceAnHour(t *testing.T) {
 	f := newFakeRegistry(t, func(_ *fakeRegistry, w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Server", "Nexus/3.96.0-01 (COMMUNITY)")

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"os"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/regward/regward/auth"
 )
 
 // inDocs reads a section of a file in docs: of its tables the words in
@@ -325,5 +328,65 @@ func TestRefusalsAreRemembered(t *testing.T) {
 	}
 	if got := g.Refusals(RefusalQuery{RequestID: first.Header.Get("X-Request-Id")}); len(got) != 1 || got[0].Credential != "none" {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// withHub adds Docker Hub below hub/ and a registry under a name of its own, all
+// of them the gate's one.
+func withHub(s *Settings) {
+	hub, hosted := s.Upstreams[0], s.Upstreams[0]
+	hub.Name, hub.Place = "hub", auth.Place{Prefix: "hub/", Default: "library"}
+	hosted.Name, hosted.Place = "hosted", auth.Place{Host: "hosted.acme.example"}
+	s.Upstreams = append(s.Upstreams, hub, hosted)
+	s.Hostnames = append(s.Hostnames, "hosted.acme.example")
+}
+
+func TestRecordsNameTheUpstreamWhereThereAreSeveral(t *testing.T) {
+	rules := usual + "allow user:bob hub/** pull"
+	one, several := newGate(t, rules), newGate(t, rules, withHub)
+	for _, g := range []*gate{one, several} {
+		bob := g.as("bob", pulls("hub/alpine"), pulls("shared/base"))
+		g.get("/v2/shared/base/manifests/1", bob).want(t, 200)
+		g.get("/v2/hub/alpine/manifests/1", bob).want(t, 200)
+		g.get("/v2/_catalog", bob)
+		var got []string
+		for _, line := range append(g.access.all(t), g.audit.all(t)...) {
+			if line["repository"] != nil || line["upstream"] != nil {
+				got = append(got, fmt.Sprint(line["repository"], " ", line["upstream"]))
+			}
+		}
+		want := []string{"shared/base <nil>", "hub/alpine <nil>"}
+		if g == several {
+			want = []string{"shared/base registry", "hub/library/alpine hub"}
+		}
+		if diff := cmp.Diff(append(want, want...), got); diff != "" {
+			t.Errorf("-want +got\n%s", diff)
+		}
+	}
+}
+
+// A question about a refusal may name the repository as clients do, as rules
+// do, or with the hostname that an upstream has for itself.
+func TestRefusalsAreFoundByEitherName(t *testing.T) {
+	g := newGate(t, usual, withHub)
+	bob := g.as("bob", pulls("hub/alpine"), pulls("team/app"))
+	g.get("/v2/hub/alpine/manifests/1", bob).want(t, 401)
+	g.get("/v2/team/app/manifests/1", bob).want(t, 401)
+	onHosted := func(r *http.Request) { r.Host = "hosted.acme.example" }
+	g.get("/v2/team/app/manifests/1", onHosted, who("bob")).want(t, 401)
+	for name, want := range map[string][]string{
+		"hub/alpine":                   {gateHost + " hub/library/alpine"},
+		"hub/library/alpine":           {gateHost + " hub/library/alpine"},
+		"hosted.acme.example/team/app": {"hosted.acme.example team/app"},
+		"team/app":                     {"hosted.acme.example team/app", gateHost + " team/app"},
+		"alpine":                       nil,
+	} {
+		var got []string
+		for _, r := range g.Refusals(RefusalQuery{Repository: name}) {
+			got = append(got, r.Host+" "+r.Repository)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: -want +got\n%s", name, diff)
+		}
 	}
 }

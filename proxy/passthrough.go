@@ -202,6 +202,7 @@ func (u *Upstream) send(ctx context.Context, out *outgoing, req *hopRequest) (*h
 	}
 	req.set("Authorization", out.Credential)
 	resp, err := u.hop.roundTrip(ctx, req)
+	u.note(ctx, out, resp, err)
 	if err == nil && turnedAway(resp.StatusCode) && out.Mount && out.bodyless() && out.URL == nil {
 		// The source may be what they have no right on. A plain upload is what
 		// every client goes on with (P14).
