@@ -167,7 +167,7 @@ type status struct {
 // upstreamStatus is one upstream in it.
 type upstreamStatus struct {
 	Name   string        `json:"name"`
-	State  string        `json:"state"`            // ok, or what is wrong
+	State  string        `json:"state"`            // ok, what is wrong, or unknown while nobody has had an answer
 	Budget *budgetStatus `json:"budget,omitempty"` // as the upstream said it last, if it did
 }
 
@@ -183,8 +183,11 @@ func (s *server) upstreamStatus(ctx context.Context) []upstreamStatus {
 	list := []upstreamStatus{}
 	for _, u := range s.upstreams(ctx) {
 		one := upstreamStatus{Name: u.name, State: "ok"}
-		if len(u.wrong) > 0 {
+		switch {
+		case len(u.wrong) > 0:
 			one.State = strings.Join(u.wrong, "; ")
+		case !u.known:
+			one.State = "unknown"
 		}
 		if b := u.budget; b != nil {
 			one.Budget = &budgetStatus{b.Remaining, b.Limit, int(b.Window.Seconds()), b.Source}

@@ -240,6 +240,9 @@ func likely(r *proxy.Refusal) string {
 	case "read_only":
 		return "upstream.read_only is set: writing is off for everybody"
 	case "upstream":
+		if r.Status == http.StatusTooManyRequests {
+			return "a limit of the upstream's, not of regward: wait, give it an account that has more, or put a cache in between"
+		}
 		return "the upstream did not answer as it should: see the log of that request id"
 	case "overloaded":
 		return "too many logins at once: the client should try again"

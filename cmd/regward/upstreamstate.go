@@ -36,6 +36,7 @@ type asked struct {
 // upstreamNow is how an upstream is.
 type upstreamNow struct {
 	name   string
+	known  bool     // it has answered, or failed to
 	wrong  []string // for operators; none is well
 	budget *proxy.Budget
 }
@@ -62,12 +63,15 @@ func (s *server) upstreams(ctx context.Context) (list []upstreamNow) {
 	for _, u := range all {
 		now := upstreamNow{name: u.Name()}
 		s.upstreamState.mu.Lock()
-		if a := s.upstreamState.of[u]; a != nil && a.what != "" {
-			now.wrong = append(now.wrong, a.what)
+		if a := s.upstreamState.of[u]; a != nil {
+			now.known = !a.at.IsZero()
+			if a.what != "" {
+				now.wrong = append(now.wrong, a.what)
+			}
 		}
 		s.upstreamState.mu.Unlock()
 		state := u.State()
-		now.budget = state.Budget
+		now.known, now.budget = now.known || state.Known, state.Budget
 		for _, one := range append([]string{state.Login}, state.Attention...) {
 			if one != "" && !slices.Contains(now.wrong, one) {
 				now.wrong = append(now.wrong, one)

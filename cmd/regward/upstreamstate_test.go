@@ -112,6 +112,9 @@ func TestReadyzDoesNotWaitForASlowUpstream(t *testing.T) {
 			t.Errorf("/readyz says %q", body)
 		}
 	}
+	if got := r.statusOf()[1].State; got != "unknown" {
+		t.Errorf("the status says %q of an upstream that never answered", got)
+	}
 	if n := asked.Load(); n != 1 {
 		t.Errorf("%d questions at a time, want 1", n)
 	}
