@@ -25,16 +25,17 @@ func (x *exchange) forward() error {
 		return err
 	}
 	out, err := x.outgoing()
-	if err != nil {
-		return err
-	}
 	if x.body != nil {
 		defer x.body.end()
+	}
+	if err != nil {
+		return err
 	}
 	x.wait(out)
 	asked := time.Now()
 	resp, err := x.up.do(x.r.Context(), out)
 	x.upstreamTime = time.Since(asked)
+	x.forget()
 	if err != nil {
 		return err
 	}
@@ -100,8 +101,11 @@ func (x *exchange) upstreamScope() string {
 // addBody lets the client's body through where the route has one.
 func (x *exchange) addBody(out *outgoing) error {
 	length := x.r.ContentLength
-	if !takesBody(&x.req) || length == 0 {
+	switch {
+	case !takesBody(&x.req):
 		return nil
+	case length == 0:
+		return x.admitManifest(out, http.NoBody)
 	}
 	x.body = newClientBody(x)
 	body := io.Reader(x.body)
@@ -110,10 +114,13 @@ func (x *exchange) addBody(out *outgoing) error {
 			return refuse(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "a manifest has at most "+strconv.Itoa(maxManifest>>20)+" MiB")
 		}
 		body = http.MaxBytesReader(nil, io.NopCloser(body), maxManifest)
+		if x.shared != nil {
+			return x.admitManifest(out, body)
+		}
 	}
 	// HTTP/1: the upstream may answer while the client still sends.
 	_ = http.NewResponseController(x.w).EnableFullDuplex()
-	out.Body, out.Length = body, length
+	out.Body, out.Length = x.proves(body), length
 	return nil
 }
 
@@ -144,6 +151,7 @@ func (x *exchange) deliver(resp *http.Response) error {
 	}
 	x.digest = resp.Header.Get("Docker-Content-Digest")
 	x.noteEvent(resp.StatusCode)
+	x.noteShared(resp)
 	switch {
 	case x.pulled(resp):
 		return x.deliverManifest(resp)
@@ -214,28 +222,31 @@ func (x *exchange) pulled(resp *http.Response) bool {
 	return x.req.Kind == KindManifest && x.req.Method == http.MethodGet && resp.StatusCode == http.StatusOK
 }
 
-// deliverManifest streams a manifest and keeps what it names, so that the pull
-// it began can be finished (L02).
+// deliverManifest streams a manifest. Where it is an index, what it names is
+// free from now on, so that the pull it began can be finished (L02); and what
+// it refers to is known to belong to the repository (shared_blobs).
 func (x *exchange) deliverManifest(resp *http.Response) error {
-	if !x.s.countsPulls {
+	var free time.Time
+	if x.s.countsPulls {
+		free = x.h.free.pull(x)
+	}
+	index := x.s.countsPulls && isIndex(resp.Header.Get("Content-Type"))
+	learn := x.learns(resp)
+	if !index && !learn {
 		return x.stream(resp)
 	}
-	until := x.start.Add(freeTime)
-	if t := x.h.free.until(x, x.req.Reference); t.After(x.start) {
-		until = t
-	}
-	x.h.free.add(x, until, x.digest)
-	if !isIndex(resp.Header.Get("Content-Type")) {
+	body, whole := readAhead(resp)
+	if !whole {
 		return x.stream(resp)
 	}
-	var seen bytes.Buffer
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.TeeReader(resp.Body, &bounded{&seen, maxManifest}), resp.Body}
-	err := x.stream(resp)
-	x.h.free.add(x, until, children(seen.Bytes())...)
-	return err
+	refs, err := readManifest(body)
+	if index {
+		x.h.free.add(x, free, refs.Manifests[:min(len(refs.Manifests), maxChildren)]...)
+	}
+	if learn {
+		x.learn(resp, refs, err)
+	}
+	return x.stream(resp)
 }
 
 func isIndex(contentType string) bool {
@@ -243,18 +254,29 @@ func isIndex(contentType string) bool {
 		strings.HasPrefix(contentType, "application/vnd.docker.distribution.manifest.list")
 }
 
-// bounded keeps the first bytes written to it and forgets the rest.
-type bounded struct {
-	to   *bytes.Buffer
-	left int
+// readAhead reads the body of a manifest before any of it goes on, since the
+// client asks for what it names at once. The answer has it all the same; whole
+// is false where it breaks off or is too large to be looked into.
+func readAhead(resp *http.Response) (body []byte, whole bool) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
+	var rest io.Reader = failing{err}
+	switch {
+	case err == nil && len(body) <= maxManifest:
+		rest, whole = bytes.NewReader(nil), true
+	case err == nil:
+		rest = resp.Body
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(body), rest), resp.Body}
+	return body, whole
 }
 
-func (b *bounded) Write(p []byte) (int, error) {
-	n := min(len(p), b.left)
-	b.to.Write(p[:n])
-	b.left -= n
-	return len(p), nil
-}
+// failing is a body that breaks off.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 func isDigest(reference string) bool { return strings.IndexByte(reference, ':') >= 0 }
 

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"encoding/json"
 	"strings"
 	"time"
 
@@ -35,6 +34,17 @@ func (f *freePulls) until(x *exchange, digest string) time.Time {
 	return t
 }
 
+// pull makes what a counted pull gave free: the manifest itself. It returns
+// until when, for what the manifest names.
+func (f *freePulls) pull(x *exchange) (until time.Time) {
+	until = x.start.Add(freeTime)
+	if t := f.until(x, x.req.Reference); t.After(x.start) {
+		until = t
+	}
+	f.add(x, until, x.digest)
+	return until
+}
+
 // add makes digests free until t, or longer where a later pull has done so
 // already. What a free pull names gets the time of the pull that freed it: a
 // pull cannot be stretched by repeating it.
@@ -49,20 +59,4 @@ func (f *freePulls) add(x *exchange, t time.Time, digests ...string) {
 		}
 		f.known.Add(freeKey{client, repository, strings.Clone(d)}, t)
 	}
-}
-
-// children are the digests an index or manifest list names; at most maxChildren.
-func children(body []byte) (out []string) {
-	var index struct {
-		Manifests []struct {
-			Digest string `json:"digest"`
-		} `json:"manifests"`
-	}
-	if json.Unmarshal(body, &index) != nil {
-		return nil
-	}
-	for _, m := range index.Manifests[:min(len(index.Manifests), maxChildren)] {
-		out = append(out, m.Digest)
-	}
-	return out
 }

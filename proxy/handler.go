@@ -101,6 +101,7 @@ type exchange struct {
 	credential string          // what came with the request, for records
 	basic      auth.Credential // a login that came with the request itself, once proven
 	expired    bool            // the token has run out, and only a lease may forgive it
+	shared     *sharing        // nil: the upstream keeps its repositories apart
 	upload     *upload
 	body       *clientBody // what goes on of the client's body; nil: nothing
 	bodyRead   bool        // it was read here, to its end

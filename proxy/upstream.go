@@ -44,6 +44,7 @@ type Upstream struct {
 	login        *login
 	asked        *loginMemory // about people's logins
 	relay        *relay       // of people's logins, in passthrough
+	blobs        *knownBlobs  // which belong where (shared_blobs)
 	names        *addressBook
 	state        condition
 }
@@ -93,6 +94,7 @@ func NewUpstream(s UpstreamSettings, o UpstreamOptions) (*Upstream, error) {
 	u.tokenService = u.transport(others.Clone(), u.connect)
 	u.hop = newWire(u, ours)
 	u.login = newLogin(u)
+	u.blobs = newKnownBlobs()
 	u.asked = newLoginMemory(u)
 	u.relay = &relay{u: u}
 	return u, nil
