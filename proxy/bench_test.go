@@ -11,10 +11,10 @@ import (
 
 // manifestGate is a gate as in daily use: a token, rules and limits, no access
 // log, and an upstream in memory.
-func manifestGate(b *testing.B) (g *gate, token string) {
+func manifestGate(b *testing.B, change ...func(*Settings)) (g *gate, token string) {
 	g = newGate(b, usual+`
 		limit people    pulls    1000000/s per=user
-		limit namespace requests 1000000/s per=namespace`)
+		limit namespace requests 1000000/s per=namespace`, change...)
 	g.Access, g.Audit = nil, nil
 	g.up.answer(func(w http.ResponseWriter, r *http.Request) bool {
 		h := w.Header()
@@ -93,4 +93,20 @@ func BenchmarkManifest(b *testing.B) {
 	}
 	b.StopTimer()
 	g.up.seen()
+}
+
+// BenchmarkReadManifest is what the first GET of a manifest in five minutes
+// costs more where the upstream has shared_blobs: ten layers.
+func BenchmarkReadManifest(b *testing.B) {
+	layers := make([]string, 10)
+	for i := range layers {
+		layers[i] = digestOf([]byte{byte(i)})
+	}
+	manifest := imageOf(digestOf([]byte("config")), layers...)
+	b.ReportAllocs()
+	for b.Loop() {
+		if refs, err := readManifest(manifest); err != nil || len(refs.Blobs) != 11 {
+			b.Fatal(refs, err)
+		}
+	}
 }
