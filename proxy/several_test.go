@@ -267,6 +267,9 @@ func TestR14_AnUpstreamWithoutACatalogIsLeftOut(t *testing.T) {
 	if said := strings.Count(g.log.String(), "has no catalog"); said != 1 {
 		t.Errorf("said %d times within a minute that there is no catalog, want once", said)
 	}
+	if strings.Contains(g.log.String(), "refuses what the rules allow") {
+		t.Error("an upstream without a catalog is told as a fault")
+	}
 	// What is broken or down is no upstream without a catalog.
 	for _, status := range []int{500, 503} {
 		answers(status)

@@ -199,9 +199,11 @@ func turnedAway(status int) bool {
 // hidden is what a client sees of a repository that the upstream does not show
 // to us: nothing there, or nothing allowed (S11).
 func (l *login) hidden(out *outgoing, cause error) *httpError {
-	l.u.Log.Warn("upstream refuses what the rules allow",
-		zap.String("upstream", l.u.settings.Name), zap.String("method", out.Method),
-		zap.String("scope", out.Scope), zap.String("request_id", out.RequestID), zap.Error(cause))
+	if out.Scope != catalogScope { // that many have no catalog for us is no fault, and told once in a while
+		l.u.Log.Warn("upstream refuses what the rules allow",
+			zap.String("upstream", l.u.settings.Name), zap.String("method", out.Method),
+			zap.String("scope", out.Scope), zap.String("request_id", out.RequestID), zap.Error(cause))
+	}
 	e := refuse(http.StatusForbidden, "DENIED", "the registry behind this one does not allow it")
 	if out.Method == http.MethodGet || out.Method == http.MethodHead {
 		e = refuse(http.StatusNotFound, "NAME_UNKNOWN", "repository name not known to registry")
