@@ -337,7 +337,7 @@ func TestM13_ToACallerWithTheirOwnLogin(t *testing.T) {
 	}
 }
 
-// gauge is the value of a gauge for an upstream.
+// gauge is the value of a gauge, or of a counter, for an upstream.
 func (g *gate) gauge(name, upstream string) (value float64, has bool) {
 	g.Helper()
 	registry := prometheus.NewRegistry()
@@ -351,7 +351,7 @@ func (g *gate) gauge(name, upstream string) (value float64, has bool) {
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			if f.GetName() == name && len(m.GetLabel()) == 1 && m.GetLabel()[0].GetValue() == upstream {
-				return m.GetGauge().GetValue(), true
+				return m.GetGauge().GetValue() + m.GetCounter().GetValue(), true
 			}
 		}
 	}
@@ -389,4 +389,20 @@ func TestUpstreamMetricsAreAbsentBeforeAnythingIsKnown(t *testing.T) {
 	})
 	get()
 	up(1)
+}
+
+func TestSharedBlobsAreCountedWhereTheyAreOn(t *testing.T) {
+	names := []string{"regward_shared_blobs_lookups_total", "regward_shared_blobs_lookups_cut_short_total", "regward_shared_blobs_digests"}
+	for _, on := range []bool{true, false} {
+		g := newGate(t, usual, func(s *Settings) { s.Upstreams[0].SharedBlobs = &on })
+		g.get("/v2/coolteam/app/blobs/"+absentDigest, g.as("ann", pulls("coolteam/app"))).want(t, 404)
+		for _, name := range names {
+			if _, has := g.gauge(name, "registry"); has != on {
+				t.Errorf("shared_blobs %v: %s is there: %v", on, name, has)
+			}
+		}
+		if n, _ := g.gauge(names[0], "registry"); on && n != 1 {
+			t.Errorf("%v lookups, want 1", n)
+		}
+	}
 }

@@ -127,25 +127,28 @@ func (x *exchange) route() string {
 type upstreamCollector struct {
 	current                         func() *Snapshot
 	up, refused, remaining, allowed *prometheus.Desc
+	lookups, cut, digests           *prometheus.Desc // of shared_blobs
 }
 
 func newUpstreamCollector(current func() *Snapshot) *upstreamCollector {
 	desc := func(name, help string) *prometheus.Desc {
-		return prometheus.NewDesc("regward_upstream_"+name, help, []string{"upstream"}, nil)
+		return prometheus.NewDesc("regward_"+name, help, []string{"upstream"}, nil)
 	}
 	return &upstreamCollector{current,
-		desc("up", "1 if the upstream answered as a registry does when it was last asked, else 0. Absent before."),
-		desc("login_refused", "1 while the upstream turns regward's own login down or has locked it, else 0."),
-		desc("pulls_remaining", "Pulls that the upstream still gives us, as it said last. Absent where it says nothing."),
-		desc("pulls_limit", "Pulls that the upstream gives us in its window. Absent where it says nothing."),
+		desc("upstream_up", "1 if the upstream answered as a registry does when it was last asked, else 0. Absent before."),
+		desc("upstream_login_refused", "1 while the upstream turns regward's own login down or has locked it, else 0."),
+		desc("upstream_pulls_remaining", "Pulls that the upstream still gives us, as it said last. Absent where it says nothing."),
+		desc("upstream_pulls_limit", "Pulls that the upstream gives us in its window. Absent where it says nothing."),
+		desc("shared_blobs_lookups_total", "Searches of a repository's manifests for a blob or manifest not known to belong to it."),
+		desc("shared_blobs_lookups_cut_short_total", "Such searches that a bound ended before all was looked at."),
+		desc("shared_blobs_digests", "Blobs and manifests whose repository is known."),
 	}
 }
 
 func (c *upstreamCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- c.up
-	ch <- c.refused
-	ch <- c.remaining
-	ch <- c.allowed
+	for _, desc := range []*prometheus.Desc{c.up, c.refused, c.remaining, c.allowed, c.lookups, c.cut, c.digests} {
+		ch <- desc
+	}
 }
 
 func (c *upstreamCollector) Collect(ch chan<- prometheus.Metric) {
@@ -159,20 +162,33 @@ func (c *upstreamCollector) Collect(ch chan<- prometheus.Metric) {
 			continue
 		}
 		told[u.Name()] = true
-		tell := func(desc *prometheus.Desc, value float64) {
-			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, u.Name())
+		c.tell(ch, u)
+	}
+}
+
+func (c *upstreamCollector) tell(ch chan<- prometheus.Metric, u *Upstream) {
+	tell := func(desc *prometheus.Desc, value float64) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, u.Name())
+	}
+	count := func(desc *prometheus.Desc, n int64) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n), u.Name())
+	}
+	s := u.State()
+	if s.Known {
+		tell(c.up, oneIf(s.Up))
+	}
+	tell(c.refused, oneIf(s.Login != ""))
+	if s.Budget != nil {
+		tell(c.remaining, float64(s.Budget.Remaining))
+		if s.Budget.Limit > 0 {
+			tell(c.allowed, float64(s.Budget.Limit))
 		}
-		s := u.State()
-		if s.Known {
-			tell(c.up, oneIf(s.Up))
-		}
-		tell(c.refused, oneIf(s.Login != ""))
-		if s.Budget != nil {
-			tell(c.remaining, float64(s.Budget.Remaining))
-			if s.Budget.Limit > 0 {
-				tell(c.allowed, float64(s.Budget.Limit))
-			}
-		}
+	}
+	if u.settings.SharedBlobs != nil && *u.settings.SharedBlobs {
+		blobs := u.SharedBlobs()
+		count(c.lookups, blobs.Lookups)
+		count(c.cut, blobs.Bounded)
+		tell(c.digests, float64(blobs.Digests))
 	}
 }
 
