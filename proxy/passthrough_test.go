@@ -898,6 +898,18 @@ func TestT36_ANameIsProvenByItsOwnUpstreamOnly(t *testing.T) {
 			t.Errorf("challenge %v", c)
 		}
 	}
+	// Not with a scope that was another upstream's when it was given, either.
+	id, err := g.settings.Tokens.Verify(there, gateHost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := g.settings.Tokens.Issue(id, gateHost, []auth.Access{{Repository: "team/app", Action: auth.Pull}}, g.clock.Now(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.up.seen()
+	g.get("/v2/team/app/manifests/latest", bearer(token)).refused(t, 401, "DENIED")
+	g.up.none(t)
 	here := g.tokenFor([]option{basic("ann", "hers here")}, pulls("team/app"), pulls("other/x"))
 	g.wantGranted(here, pulls("team/app"))
 	g.get("/v2/other/x/manifests/latest", bearer(here)).refused(t, 401, "DENIED")
