@@ -381,19 +381,24 @@ func hides(status int) bool {
 // lacksManifest is the first of the manifests that the upstream does not give
 // under the repository's name, "" if there is none. Errors as findBlobs.
 func (u *Upstream) lacksManifest(ctx context.Context, r *repoBlobs, manifests []string, who asker) (string, error) {
+	whole := ctx
+	ctx, cancel := context.WithTimeout(ctx, u.blobs.searches.patience)
+	defer cancel()
 	for _, m := range manifests {
 		if u.blobs.hasManifest(r, m, u.Now()) {
 			continue
 		}
 		resp, err := u.lookAt(ctx, http.MethodHead, r.name, "/manifests/"+m, "", who)
-		if err != nil {
+		switch {
+		case ctx.Err() != nil && whole.Err() == nil: // what was found is known when they come again
+			return "", stillLooking(ctx.Err())
+		case err != nil:
 			return "", err
-		}
-		if resp == nil {
+		case resp == nil:
 			return m, nil
 		}
 		_ = resp.Body.Close()
-		u.blobs.see(r, m, u.Now())
+		u.blobs.exists(r, m, u.Now())
 	}
 	return "", nil
 }

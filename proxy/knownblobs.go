@@ -14,7 +14,7 @@ import (
 // What is kept of an upstream with shared_blobs, and for how long.
 const (
 	maxKnown  = 500_000 // digests known of one upstream, all repositories together: about 40 MiB
-	maxUnread = 1000    // manifests of one repository that were seen and not read
+	maxUnread = 200     // manifests of one repository that were seen and not read
 	repoCost  = 8       // what a repository itself counts for
 	sweepFrom = 1024    // digests of one repository, from which old ones are looked for
 
@@ -244,6 +244,19 @@ func (k *knownBlobs) see(r *repoBlobs, manifest string, now time.Time) {
 		r.mark(key, m)
 		r.later(now, manifest)
 	})
+}
+
+// exists notes a manifest that the upstream gives under the repository's name.
+func (k *knownBlobs) exists(r *repoBlobs, manifest string, now time.Time) {
+	key := keyOf(manifest)
+	k.change(r, now, func() { r.mark(key, mark{now.Unix(), r.manifests[key].read}) })
+}
+
+// expect queues what an index lists: who has the index may have the images too,
+// and ask for their blobs only.
+func (k *knownBlobs) expect(r *repoBlobs, children []string, now time.Time) {
+	children = slices.DeleteFunc(slices.Clone(children[:min(len(children), maxUnread)]), func(m string) bool { return k.wasRead(r, m, now) })
+	k.change(r, now, func() { r.later(now, children...) })
 }
 
 // later puts manifests in the queue of those to be read when a blob is missed.

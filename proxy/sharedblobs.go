@@ -174,6 +174,9 @@ func (x *exchange) learn(resp *http.Response, refs references, err error) {
 		return
 	}
 	x.up.blobs.learn(x.shared.known, digest, refs, x.start)
+	if len(refs.Manifests) > 0 {
+		x.up.blobs.expect(x.shared.known, refs.Manifests, x.start)
+	}
 }
 
 // noteShared keeps what the upstream's answer says about what belongs to the

@@ -42,10 +42,14 @@ func sharedGate(t testing.TB, change ...func(*Settings)) (*gate, *oneStore) {
 		allow group:coolteam coolteam/** pull,push,delete
 		allow user:bob       bob/**      pull,push,delete
 		allow user:bob       shared/**   pull`, change...)
-	s := &oneStore{blobs: map[string][]byte{}, manifests: map[string]map[string][]byte{}, tags: map[string]map[string]string{},
-		fails: map[string]int{}, uploads: map[string][]byte{}, pages: 100}
+	s := newOneStore()
 	g.up.answer(s.serve)
 	return g, s
+}
+
+func newOneStore() *oneStore {
+	return &oneStore{blobs: map[string][]byte{}, manifests: map[string]map[string][]byte{}, tags: map[string]map[string]string{},
+		fails: map[string]int{}, uploads: map[string][]byte{}, pages: 100}
 }
 
 // blob puts one into the store and returns its digest.
@@ -838,6 +842,22 @@ func TestSharedBlobs_AFaultIsNoAnswer(t *testing.T) {
 	ask(untagged, 503)
 	s.fail("/v2/library/alpine/manifests/"+image, 0)
 	ask(untagged, 200)
+	// One that fails at everything is left alone, and nothing is forgotten.
+	for i := range 10 * maxLookupFaults {
+		s.image("library/broken", fmt.Sprintf("v%02d", i), s.blob(fmt.Sprint("of ", i)))
+		s.fail(fmt.Sprintf("/v2/library/broken/manifests/v%02d", i), 500)
+	}
+	g.up.seen()
+	broken := g.as("", pulls("library/broken"))
+	last := s.blob(fmt.Sprint("of ", 10*maxLookupFaults-1))
+	g.get("/v2/library/broken/blobs/"+last, broken).want(t, 503)
+	if n := len(g.asked()); n > 1+maxLookupFaults+lookupParallel {
+		t.Errorf("%d requests to one that is broken", n)
+	}
+	for i := range 10 * maxLookupFaults {
+		s.fail(fmt.Sprintf("/v2/library/broken/manifests/v%02d", i), 0)
+	}
+	g.get("/v2/library/broken/blobs/"+last, broken).want(t, 200)
 	// A page for a browser, and nobody there.
 	g.up.answer(func(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Set("Content-Type", "text/html")
@@ -1015,6 +1035,107 @@ func TestSharedBlobs_OnesSightIsNotAnothers(t *testing.T) {
 	})
 	g.get("/v2/library/alpine/blobs/"+l, g.as("", pulls("library/alpine"))).want(t, 404)
 	g.get("/v2/library/alpine/blobs/"+l, g.as("ann", pulls("library/alpine"))).want(t, 200)
+}
+
+// In passthrough a repository is looked through with the caller's own login, and
+// what one was shown is no answer for another.
+func TestSharedBlobs_PassthroughLooksWithTheCallersOwnLogin(t *testing.T) {
+	g, p := passing(t, "allow everyone team/** pull")
+	s := newOneStore()
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	g.up.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		seen[r.Header.Get("Authorization")] = true
+		mu.Unlock()
+		if p.answer(w, r) {
+			return true
+		}
+		return s.serve(w, r)
+	})
+	on := true
+	settings := g.settings
+	settings.Upstreams = slices.Clone(settings.Upstreams)
+	settings.Upstreams[0].SharedBlobs = &on
+	g.swap(settings)
+	l, other := s.blob("layer"), s.blob("other")
+	s.image("team/app", "latest", l)
+	p.locked(func() { p.rights["bob team/app"] = "none" })
+	bob, ann := g.as("bob", pulls("team/app")), g.as("ann", pulls("team/app"))
+	clear(seen)
+	g.get("/v2/team/app/blobs/"+l, bob).want(t, 401) // the upstream's no, as for any other request
+	g.get("/v2/team/app/blobs/"+l, ann).want(t, 200)
+	g.get("/v2/team/app/blobs/"+other, ann).want(t, 404)
+	g.get("/v2/team/app/blobs/"+l, bob).want(t, 401) // known by now, and the upstream still says no
+	for authorization := range seen {
+		if !strings.HasPrefix(authorization, "Bearer ") {
+			t.Errorf("asked as %q", authorization)
+		}
+	}
+}
+
+// What an index lists is where its images' blobs are looked for first.
+func TestSharedBlobs_WhatAnIndexListsIsLookedAtFirst(t *testing.T) {
+	g, s := sharedGate(t)
+	l := s.blob("layer")
+	child := s.image("library/alpine", "", l)
+	multi := indexOf(child)
+	s.put("library/alpine", "", multi)
+	anonymous := g.as("", pulls("library/alpine"))
+	g.get("/v2/library/alpine/manifests/"+digestOf(multi), anonymous).want(t, 200)
+	g.up.seen()
+	g.get("/v2/library/alpine/blobs/"+l, anonymous).want(t, 200) // the image was had from before
+	if got := g.asked(); len(got) != 2 || got[0] != "GET library/alpine/manifests/"+child {
+		t.Errorf("asked %q", got)
+	}
+}
+
+// An index of many images that nobody has seen is not asked about for ever.
+func TestSharedBlobs_ChildrenAreAskedForInBounds(t *testing.T) {
+	g, s := sharedGate(t)
+	up := g.Current().Behind()[0]
+	child := s.image("bob/tools", "", s.blob("x"))
+	bob := g.as("bob", pushes("bob/tools"))
+	up.blobs.searches.patience = 10 * time.Millisecond
+	hold := make(chan struct{})
+	s.hold = hold
+	put := func(status int) {
+		t.Helper()
+		g.do("PUT", "/v2/bob/tools/manifests/multi", bob, manifestBody(indexType, indexOf(child))).want(t, status)
+	}
+	put(503)
+	s.mu.Lock()
+	s.hold = nil
+	s.mu.Unlock()
+	close(hold)
+	up.blobs.searches.patience = time.Minute
+	s.fail("/v2/bob/tools/manifests/"+child, 500)
+	put(503)
+	s.fail("/v2/bob/tools/manifests/"+child, 0)
+	put(201)
+}
+
+// Two instances that share nothing: a layer and its manifest must come by the
+// same one, and whoever pushes is told what to do.
+func TestSharedBlobs_AnUploadIsKnownWhereItCameBy(t *testing.T) {
+	g, _ := sharedGate(t)
+	bob := g.as("bob", pushes("bob/tools"))
+	g.upload("bob/tools", "layer", bob)
+	other := New(g.Options)
+	snapshot, err := other.Prepare(g.settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Swap(snapshot)
+	first := g.srv.Config.Handler
+	g.srv.Config.Handler = other
+	defer func() { g.srv.Config.Handler = first }()
+	m := imageOf(digestOf([]byte("layer")))
+	g.do("PUT", "/v2/bob/tools/manifests/v1", bob, body(m)).refused(t, 400, "MANIFEST_BLOB_UNKNOWN")
+	// Pushed again, as clients do, it goes through.
+	g.do("HEAD", "/v2/bob/tools/blobs/"+digestOf([]byte("layer")), bob).want(t, 404)
+	g.upload("bob/tools", "layer", bob)
+	g.do("PUT", "/v2/bob/tools/manifests/v1", bob, body(m)).want(t, 201)
 }
 
 func TestKeyOfADigest(t *testing.T) {
