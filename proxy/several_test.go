@@ -423,23 +423,33 @@ func TestR14_ARegistryThatAllowsSmallPagesOnly(t *testing.T) {
 }
 
 func TestR14_LongNamesOfManyUpstreamsAreGoneOnFrom(t *testing.T) {
-	var places []auth.Place
-	for i := range 9 {
-		places = append(places, auth.Place{Prefix: fmt.Sprintf("p%d/", i)})
-	}
-	g, ups := several(t, "allow everyone ** pull", places)
-	var want []string
-	for i, u := range ups {
-		var names []string
-		for j := range 5 {
-			names = append(names, fmt.Sprintf("%d%s", j, strings.Repeat("/long", 49)))
-			want = append(want, fmt.Sprintf("p%d/%s", i, names[j]))
+	for _, many := range []int{9, 20} { // their places fit into a cursor, and do not
+		var places []auth.Place
+		for i := range many {
+			places = append(places, auth.Place{Prefix: fmt.Sprintf("p%02d/", i)})
 		}
-		u.lists("as the spec has it", names...)
+		g, ups := several(t, "allow everyone ** pull", places)
+		var want []string
+		for i, u := range ups {
+			var names []string
+			for j := range 5 {
+				names = append(names, fmt.Sprintf("%d%s", j, strings.Repeat("/long", 49)))
+				want = append(want, fmt.Sprintf("p%02d/%s", i, names[j]))
+			}
+			u.lists("as the spec has it", names...)
+		}
+		got, pages := g.list(g.as("", allCatalog), "7")
+		if diff := cmp.Diff(want, got); diff != "" || pages != (5*many+6)/7 {
+			t.Errorf("%d upstreams, %d pages: %s", many, pages, diff)
+		}
 	}
-	got, _ := g.list(g.as("", allCatalog), "7")
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
+}
+
+func TestCursorsSpeakOfUpstreamsThatThereCanBe(t *testing.T) {
+	for _, list := range [][]position{{{at: maxPlaces + 1, over: true}}, {{query: "a", skip: maxCatalogBody + 1}}} {
+		if _, got, err := readPositions(appendPositions(nil, "", list)); err == nil {
+			t.Errorf("read %v", got)
+		}
 	}
 }
 
