@@ -37,7 +37,7 @@ func (k *checker) checkHostname() {
 func parseHostname(raw string) (string, error) {
 	s := strings.ToLower(raw)
 	if after, ok := strings.CutPrefix(strings.TrimPrefix(s, "http://"), "https://"); ok || after != s {
-		return "", fault{fmt.Sprintf("%q is a URL", clip(raw)), fmt.Sprintf("write %q", strings.TrimRight(after, "/"))}
+		return "", fault{fmt.Sprintf("%q is a URL", clip(raw)), fmt.Sprintf("write %q", beforeSlash(after))}
 	}
 	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil && a.Zone() == "" {
 		return a.Unmap().String(), nil
@@ -54,7 +54,7 @@ func parseHostname(raw string) (string, error) {
 	}
 	switch {
 	case strings.Contains(s, "/"):
-		return "", fault{fmt.Sprintf("%q has a path in it", clip(raw)), fmt.Sprintf("write %q", strings.SplitN(s, "/", 2)[0])}
+		return "", fault{fmt.Sprintf("%q has a path in it", clip(raw)), fmt.Sprintf("write %q", beforeSlash(s))}
 	case strings.Contains(s, "*"):
 		return "", fault{fmt.Sprintf("%q: no wildcards here", clip(raw)), "list every name that clients use"}
 	case len(host) > 253:
@@ -69,6 +69,12 @@ func parseHostname(raw string) (string, error) {
 		return host + ":" + port, nil
 	}
 	return host, nil
+}
+
+// beforeSlash is the host of a URL without its scheme.
+func beforeSlash(s string) string {
+	host, _, _ := strings.Cut(s, "/")
+	return host
 }
 
 // checkListen looks at all listeners together: no two want one address.

@@ -95,7 +95,8 @@ func (k *checker) checkKnown(at string, u *Upstream) {
 	k.checkLoop(at, u)
 	host := u.URL.Hostname()
 	tokens := map[string]string{"registry-1.docker.io": "auth.docker.io", "index.docker.io": "auth.docker.io", "registry.gitlab.com": "gitlab.com"}[host]
-	if tokens != "" && !slices.Contains(u.TokenHosts, tokens) && !k.absentBelow(at+".token_hosts") {
+	refused := slices.ContainsFunc(u.TokenHosts, func(h string) bool { _, err := parseHostname(h); return err != nil })
+	if tokens != "" && !refused && !slices.Contains(u.TokenHosts, tokens) && !k.absentBelow(at+".token_hosts") {
 		k.maybe(at+".token_hosts", fmt.Sprintf("%s gives its tokens at %s, which is not asked unless it is named", host, tokens),
 			fmt.Sprintf("write token_hosts: [%s]", strings.Join(append(slices.Clone(u.TokenHosts), tokens), ", ")))
 	}

@@ -133,7 +133,7 @@ func (k *checker) checkBound(at string, u *Upstream) {
 	if slices.Contains(known, u.Hostname) {
 		return
 	}
-	fix := fmt.Sprintf("write hostname: [%s] at the top of the file", strings.Join(append(known, u.Hostname), ", "))
+	fix := fmt.Sprintf("write hostname: [%s] at the top of the file", strings.Join(append(slices.Clone(k.Hostname), u.Hostname), ", "))
 	if best := nearest(u.Hostname, known); best != "" {
 		fix = fmt.Sprintf("did you mean %q?", best)
 	}

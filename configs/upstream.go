@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"net/netip"
 	"net/textproto"
 	"regexp"
 	"strings"
@@ -64,6 +65,7 @@ func (k *checker) checkUpstream(at string, u *Upstream) {
 	k.checkHosts(at+".redirect_hosts", u.RedirectHosts)
 	k.checkHosts(at+".token_hosts", u.TokenHosts)
 	k.checkShared(at, u)
+	k.checkReadOnly(at, u)
 	k.checkKnown(at, u)
 	if h := u.AssertUser; h != "" && (!headerName.MatchString(h) || reservedHeader(h)) {
 		k.bad(at+".assert_user", fmt.Sprintf("%q cannot carry a user name", clip(h)), "write the header that the upstream reads, such as X-Forwarded-User")
@@ -110,6 +112,10 @@ func (k *checker) checkCredentials(at string, u *Upstream) {
 // checkHosts brings a list of hosts into the form they are compared in.
 func (k *checker) checkHosts(path string, hosts []string) {
 	for i, h := range hosts {
+		if _, err := netip.ParsePrefix(h); err == nil || strings.Contains(h, "*") {
+			k.bad(k.entry(path, i), fmt.Sprintf("%q is more than one host", clip(h)), "name each host, with its port if it has one: minio:9000")
+			continue
+		}
 		host, err := parseHostname(h)
 		if err != nil {
 			msg, fix := explain(err)
@@ -127,6 +133,17 @@ var headerName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,63}$`)
 func (k *checker) checkShared(at string, u *Upstream) {
 	if u.SharedBlobs == nil && u.URL != nil && strings.Contains(u.URL.Path+"/", "/repository/") && !k.given(at+".shared_blobs") {
 		k.say(Error, at+".url", at+".shared_blobs", "has to be spelled out: this looks like Nexus, which gives any layer under any image name", FixSharedBlobs)
+	}
+}
+
+// checkReadOnly: what clients are told is a sentence. A false taken for one
+// would refuse each push to whoever meant to allow them.
+func (k *checker) checkReadOnly(at string, u *Upstream) {
+	switch strings.ToLower(u.ReadOnly) {
+	case "true", "yes", "on":
+		k.bad(at+".read_only", fmt.Sprintf("%q is all that clients would be told", u.ReadOnly), `write why, and until when: read_only: "the registry is upgraded until 18:00"`)
+	case "false", "no", "off":
+		k.bad(at+".read_only", fmt.Sprintf("%q would be told to clients, and each push be refused", u.ReadOnly), "leave it out where pushes are allowed")
 	}
 }
 
