@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -51,10 +50,10 @@ func (u *Upstream) sight(a asker) string {
 type lookup struct {
 	as     string // whose sight it is
 	began  time.Time
-	todo   []string   // tags and digests to be read
-	failed []string   // what the upstream failed to give: to be tried again
-	page   url.Values // query of the next page of tags; nil: there is none
-	read   int        // manifests
+	todo   []string // tags and digests to be read
+	failed []string // what the upstream failed to give: to be tried again
+	page   string   // query of the next page of tags; "": there is none
+	read   int      // manifests
 	bytes  int
 	over   bool    // nothing is left, or a bound was reached
 	search *search // under way; nil: it rests
@@ -122,7 +121,7 @@ func (u *Upstream) joinSearch(ctx context.Context, r *repoBlobs, blobs []digestK
 		return l.search
 	}
 	if l == nil || l.as != as || now.Sub(l.began) >= lookedFor {
-		l = &lookup{as: as, began: now, page: url.Values{"n": {"1000"}}}
+		l = &lookup{as: as, began: now, page: "n=1000"}
 		r.lookup = l
 	}
 	if l.over && len(r.unread) == 0 {
@@ -187,7 +186,7 @@ func (u *Upstream) lookFurther(ctx context.Context, r *repoBlobs, l *lookup, one
 		u.tellBound(r, l)
 	case len(l.todo) > 0:
 		return true, u.readTodo(ctx, r, l, one, who)
-	case l.page != nil:
+	case l.page != "":
 		return true, u.readTags(ctx, r, l, who)
 	case len(l.failed) > 0: // they are asked for again by the next search
 		l.todo, l.failed = l.failed, nil
@@ -311,12 +310,12 @@ func manifestDigest(h http.Header, reference string) string {
 
 // readTags reads one page of tags.
 func (u *Upstream) readTags(ctx context.Context, r *repoBlobs, l *lookup, who asker) error {
-	resp, err := u.lookAt(ctx, http.MethodGet, r.name, "/tags/list", l.page.Encode(), who)
+	resp, err := u.lookAt(ctx, http.MethodGet, r.name, "/tags/list", l.page, who)
 	if err != nil {
 		return err
 	}
 	if resp == nil { // there is no such repository
-		l.page = nil
+		l.page = ""
 		return nil
 	}
 	defer resp.Body.Close()
@@ -329,12 +328,13 @@ func (u *Upstream) readTags(ctx context.Context, r *repoBlobs, l *lookup, who as
 			l.todo = append(l.todo, tag)
 		}
 	}
-	next := nextPage(resp.Header)
-	if next == nil || next.Get("last") == l.page.Get("last") || len(list.Tags) == 0 { // a page that leads to itself would never end
-		l.page = nil
-		return nil
+	next, err := nextQuery(resp.Header)
+	if err != nil {
+		return broken(err)
 	}
-	next.Set("n", "1000")
+	if sameQuery(next, l.page) || len(list.Tags) == 0 { // a page that leads to itself would never end
+		next = ""
+	}
 	l.page = next
 	return nil
 }
@@ -365,6 +365,8 @@ func (u *Upstream) lookAt(ctx context.Context, method, name, path, query string,
 		return resp, nil
 	case hides(status):
 		err = nil
+	case status == http.StatusTooManyRequests:
+		err = u.limited(resp.Header, who.Credential != "")
 	default:
 		err = refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "the registry behind this one fails to show which blobs belong to this repository; try again later").
 			with("Retry-After", "5").from(fmt.Errorf("upstream answered %s to %s %s", resp.Status, method, path))

@@ -307,16 +307,6 @@ func (k *knownBlobs) named(r *repoBlobs, refs references, now time.Time) {
 	})
 }
 
-// forgetBlob is told when a blob was deleted.
-func (k *knownBlobs) forgetBlob(name, blob string, now time.Time) {
-	key := keyOf(blob)
-	r := k.of(name)
-	k.change(r, now, func() {
-		delete(r.blobs, key)
-		delete(r.uploads, key)
-	})
-}
-
 // forget is told when a manifest was deleted: all that manifests said of the
 // repository is gone, and what is on the way from them finds no entry. Blobs of
 // a push under way stay.

@@ -129,16 +129,3 @@ func sameQuery(a, b string) bool {
 	}
 	return one.Encode() == two.Encode()
 }
-
-// nextPage is nextQuery, parsed; nil if there is none that can be read.
-func nextPage(h http.Header) url.Values {
-	query, err := nextQuery(h)
-	if err != nil || query == "" {
-		return nil
-	}
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return nil
-	}
-	return values
-}

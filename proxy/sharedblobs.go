@@ -37,6 +37,10 @@ func (x *exchange) mustBeServedHere() error {
 		if err == nil && missing != "" {
 			err = refuse(http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown to registry")
 		}
+		if err == nil && q.Method == http.MethodDelete {
+			err = refuse(http.StatusMethodNotAllowed, "UNSUPPORTED", "layers are shared between repositories here: deleting one would take it out of all of them. Delete the manifests that refer to it").
+				with("Allow", "GET, HEAD")
+		}
 		return err
 	case q.Kind == KindUploadStart && q.Mount != "":
 		// Whether it is not there or nobody could find out: 202 is the only
@@ -207,16 +211,11 @@ func (x *exchange) noteShared(resp *http.Response) {
 	}
 }
 
-// forget drops what a deletion makes doubtful, whatever came of it: knowledge
-// that outlives its reason would open what was closed (CVE-2026-35172).
+// forget drops what the deletion of a manifest makes doubtful, whatever came of
+// it: knowledge that outlives its reason would open what was closed
+// (CVE-2026-35172).
 func (x *exchange) forget() {
-	if x.shared == nil || x.req.Method != http.MethodDelete {
-		return
-	}
-	switch x.req.Kind {
-	case KindManifest:
+	if x.shared != nil && x.req.Kind == KindManifest && x.req.Method == http.MethodDelete {
 		x.up.blobs.forget(x.name)
-	case KindBlob:
-		x.up.blobs.forgetBlob(x.name, x.req.Reference, x.start)
 	}
 }
