@@ -217,10 +217,20 @@ func (m *loginMemory) question(ctx context.Context, w way, user, password string
 		at = &service
 	}
 	status, header, body, err := m.u.login.get(ctx, at, "Basic "+base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
-	if err == nil && status == http.StatusOK && w.realm != nil {
+	switch {
+	case err != nil || status != http.StatusOK:
+	case w.realm != nil:
 		_, err = readToken(body, m.u.Now())
+	case !fromRegistry(header):
+		err = errors.New("it answers 200 to /v2/ with a page: something else stands there")
 	}
 	return status, header, err
+}
+
+// fromRegistry reports whether a 200 to /v2/ can be a registry's: of whoever
+// answers in its place while it is away, any login is good.
+func fromRegistry(h http.Header) bool {
+	return first(h, "Docker-Distribution-Api-Version") != "" || first(h, "Content-Type") == "" || isJSON(h)
 }
 
 // isNexus knows Nexus by its name, by its realm, or by a token service that is

@@ -190,7 +190,13 @@ func (m *loginMemory) ask(ctx context.Context, t turnedDown, c auth.Credential) 
 			return 0, err
 		}
 		if t.way.realm != nil {
-			status, _, err = m.question(ctx, t.way, c.User, c.Secret())
+			status, header, err = m.question(ctx, t.way, c.User, c.Secret())
+		}
+	}
+	if err == nil && status == http.StatusOK && t.way.realm == nil && isPage(header) {
+		// It calls itself a registry and answers with a page: would it to anybody?
+		if _, err := m.turnsDown(ctx, madeUpRecent); err != nil {
+			return 0, err
 		}
 	}
 	if err != nil {

@@ -28,6 +28,7 @@ type people struct {
 	known  map[string]string
 	status map[string]int // instead of the usual answer, to a question; to "ann/*" whatever her password, to "*" always
 	asked  []string
+	page   string        // media type of the page that a 200 comes with
 	gate   chan struct{} // answers to people wait for it
 	held   atomic.Int64
 }
@@ -63,7 +64,7 @@ func (p *people) serve(_ *fakeRegistry, w http.ResponseWriter, r *http.Request) 
 			status = s
 		}
 	}
-	bearer := p.bearer
+	bearer, page := p.bearer, p.page
 	p.mu.Unlock()
 	if gate != nil && question != "ping" && question != "made-up" {
 		p.held.Add(1)
@@ -79,6 +80,9 @@ func (p *people) serve(_ *fakeRegistry, w http.ResponseWriter, r *http.Request) 
 	case status/100 == 3:
 		w.Header().Set("Location", "http://elsewhere.example/")
 		w.WriteHeader(status)
+	case page != "" && status == http.StatusOK:
+		w.Header().Set("Content-Type", page)
+		_, _ = w.Write([]byte("closed for today"))
 	default:
 		w.WriteHeader(status)
 	}
@@ -858,6 +862,26 @@ func TestWhatClientsReadOfLoginsUpstream(t *testing.T) {
 		if r.StatusCode != tt.status || r.Header.Get("Retry-After") != tt.retry ||
 			!strings.Contains(string(r.body), strings.ReplaceAll(tt.says, `"`, `\"`)) || strings.Contains(string(r.body), "for the log") {
 			t.Errorf("%s, %v: got %d, Retry-After %q, %s", tt.path, tt.err, r.StatusCode, r.Header.Get("Retry-After"), r.body)
+		}
+	}
+}
+
+// A page of whoever stands in front of the upstream while it is being upgraded
+// is no word of the upstream's, whatever its status: it lets nobody in.
+func TestAPageProvesNobody(t *testing.T) {
+	for _, kind := range []string{"text/html", "text/html; charset=utf-8", "TEXT/HTML", "text/plain; charset=utf-8", "application/xhtml+xml"} {
+		p := newPeople(t, "ann", "pw")
+		d := newDoor(t, p)
+		d.walk([]visit{{"before", 0, "ann", "pw", "ann", []string{"ping", "made-up", "ann/pw"}}})
+		p.mu.Lock()
+		p.page = kind
+		p.mu.Unlock()
+		d.say("*", 200)
+		d.clock.pass(time.Minute)
+		for _, user := range []string{"ann", "admin"} {
+			if got := d.login(user, "anything"); !strings.HasPrefix(got, "503 ") {
+				t.Errorf("%s: %s got %q", kind, user, got)
+			}
 		}
 	}
 }
