@@ -127,6 +127,11 @@ func (e *cannotSay) Error() string {
 
 func (e *cannotSay) Unwrap() error { return e.cause }
 
+// refusal is what a client hears.
+func (e *cannotSay) refusal() *httpError {
+	return refuse(http.StatusServiceUnavailable, "UNAVAILABLE", e.msg).with("Retry-After", retryAfter(e.wait)).from(e).because(reasonBusy)
+}
+
 // good is nil if the upstream takes the login. Questions about one name go one
 // after the other, so that the second wrong password is known before a third.
 func (m *loginMemory) good(ctx context.Context, c auth.Credential) error {
@@ -151,11 +156,7 @@ func (m *loginMemory) good(ctx context.Context, c auth.Credential) error {
 	case err == nil:
 		m.answers.Remove(login)
 	case errors.Is(err, auth.ErrRejected):
-		now := m.u.Now()
-		m.answers.Add(login, loginAnswer{now, wrongWindow, err})
-		past, _ := m.names.Get(name)
-		past.wrong = [maxWrong]time.Time{past.wrong[1], now}
-		m.names.Add(name, past)
+		m.turned(name, login, err)
 	default:
 		m.answers.Add(login, loginAnswer{m.u.Now(), loginPause, err})
 	}
@@ -179,6 +180,43 @@ func (m *loginMemory) known(c auth.Credential, name, login loginKey) error {
 		return tooManyGuesses(c, past.wrong[0].Add(wrongWindow).Sub(now))
 	}
 	return nil
+}
+
+// barred is why a login that was good is not to be sent to the upstream at all:
+// it was turned down since, or its name is locked.
+func (m *loginMemory) barred(c auth.Credential) error {
+	if c.Kind != auth.Basic {
+		return nil
+	}
+	now := m.u.Now()
+	if a, ok := m.answers.Get(m.key(c.User, c.Secret())); ok && within(a.at, now, a.span) && errors.Is(a.err, auth.ErrRejected) {
+		return a.err
+	}
+	if past, ok := m.names.Get(m.key(foldName(c.User), "")); ok && within(past.locked, now, past.span) {
+		return m.lockedName(c, past)
+	}
+	return nil
+}
+
+// doubted is told that the upstream answered 401 to a login that was good. It
+// may be for want of a right: so it is asked, unless it is Nexus, which has
+// another word for that and counts.
+func (m *loginMemory) doubted(ctx context.Context, c auth.Credential, header http.Header) {
+	if !isNexus(way{}, header) {
+		_ = m.good(ctx, c) // it keeps the answer
+		return
+	}
+	m.turned(m.key(foldName(c.User), ""), m.key(c.User, c.Secret()),
+		fmt.Errorf("upstream %s: user %q: %w", m.u.settings.Name, short(c.User), auth.ErrRejected))
+}
+
+// turned keeps that a login was turned down.
+func (m *loginMemory) turned(name, login loginKey, err error) {
+	now := m.u.Now()
+	m.answers.Add(login, loginAnswer{now, wrongWindow, err})
+	past, _ := m.names.Get(name)
+	past.wrong = [maxWrong]time.Time{past.wrong[1], now}
+	m.names.Add(name, past)
 }
 
 // ask puts the question as the upstream's challenge wants it. If that has

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/regward/regward/auth"
@@ -141,14 +142,26 @@ func (x *exchange) credentialFor(b *backend, out *outgoing) error {
 }
 
 func (x *exchange) ownCredential(b *backend, scope string) (credential, error) {
-	if x.basic.Kind == auth.Basic {
+	if x.basic.Kind == auth.Basic { // the relay sees to it that it is still good
 		return b.relay.credential(x.r.Context(), relayAsk{cred: x.basic, scopes: scope, addr: x.addr.String(), id: x.id})
 	}
 	c, ok := b.safe.open(x.who.Sealed, x.who.Name)
 	if !ok {
 		return c, x.notForHere(b)
 	}
+	if err := b.asked.barred(c.Credential); err != nil {
+		return c, x.barred(b, err)
+	}
 	return c, nil
+}
+
+// barred is what a caller hears whose sealed login is not sent again: Nexus
+// locks a name after few wrong passwords, and clients repeat them.
+func (x *exchange) barred(b *backend, err error) error {
+	if locked := (*cannotSay)(nil); errors.As(err, &locked) {
+		return locked.refusal()
+	}
+	return x.dead(b, err)
 }
 
 // notForHere is a good token that another upstream's login, or none, went into.
@@ -165,16 +178,33 @@ func (x *exchange) notForHere(b *backend) error {
 // down: it has run out, it does not cover this, or nothing would.
 func (x *exchange) turnedAway(b *backend, c credential, status int, header http.Header) error {
 	cause := fmt.Errorf("upstream answered %d to the caller's own credential", status)
-	if status == http.StatusForbidden {
+	switch {
+	case status == http.StatusTooManyRequests:
+		return x.barred(b, b.asked.lock(c.Credential, b.asked.key(foldName(c.User), ""), nameLocked))
+	case status == http.StatusForbidden:
 		return refuse(status, "DENIED", b.spoken()+" does not allow "+x.who.Name+" to do this").because(reasonUpstream).from(cause)
 	}
 	e := unauthorized("DENIED", b.spoken()+" does not allow "+x.who.Name+" to do this, or it does not exist", x.askedScope(), "insufficient_scope").
 		because(reasonUpstream).from(cause)
-	if c.Kind == auth.Basic || !c.expires.IsZero() && !x.start.Before(c.expires) || saysInvalid(header) {
-		e = unauthorized("UNAUTHORIZED", b.spoken()+" no longer takes the login this token was given to: log in again", x.askedScope(), "invalid_token").
-			because(reasonRevoked).from(cause)
+	if c.Kind == auth.Basic {
+		b.relay.forget() // the challenge may have changed
+		b.asked.doubted(x.r.Context(), c.Credential, header)
 	}
-	if !x.who.Capped { // it came without a token
+	if c.Kind == auth.Basic || !c.expires.IsZero() && !x.start.Before(c.expires) || saysInvalid(header) {
+		return x.dead(b, cause)
+	}
+	return x.tokenless(e)
+}
+
+// dead is the answer to a credential that is no good any more.
+func (x *exchange) dead(b *backend, cause error) error {
+	return x.tokenless(unauthorized("UNAUTHORIZED", b.spoken()+" no longer takes the login this token was given to: log in again", x.askedScope(), "invalid_token").
+		because(reasonRevoked).from(cause))
+}
+
+// tokenless takes what is said of a token from the answer to who came without.
+func (x *exchange) tokenless(e *httpError) *httpError {
+	if !x.who.Capped {
 		e.authErr = ""
 	}
 	return e
@@ -215,8 +245,12 @@ func (u *Upstream) send(ctx context.Context, out *outgoing, req *hopRequest) (*h
 		req.set("Authorization", out.Credential)
 		resp, err = u.hop.roundTrip(ctx, req)
 	}
-	if err != nil || !turnedAway(resp.StatusCode) {
+	if err != nil {
 		return resp, err
+	}
+	locked := resp.StatusCode == http.StatusTooManyRequests && out.TurnedAway != nil && strings.HasPrefix(out.Credential, "Basic ") && lockedOut(resp.Header, resp.Body)
+	if !locked && !turnedAway(resp.StatusCode) {
+		return resp, nil
 	}
 	drop(resp)
 	if out.TurnedAway == nil {

@@ -1045,3 +1045,72 @@ func keyPair(t testing.TB) (old, both *auth.Tokens) {
 	}
 	return old, load("both.pem", false)
 }
+
+// A registry may lock a name after few wrong passwords. A login that it once
+// turned down is not sent there again, however many tokens have it sealed in.
+func TestT36_ADeadLoginIsNotRepeated(t *testing.T) {
+	for what, basicOnly := range map[string]bool{"Basic alone": true, "a token service": false} {
+		g, p := passing(t, passRules, func(p *users) { p.basicOnly = basicOnly })
+		token := g.token("ann", pushes("team/app"))
+		p.locked(func() { p.passwords["ann"] = "a new one" })
+		wrong := func() (n int) {
+			for _, r := range g.up.seen() {
+				if user, password, ok := (&http.Request{Header: r.Header}).BasicAuth(); ok && user == "ann" && password == annPassword {
+					n++
+				}
+			}
+			return n
+		}
+		g.up.seen()
+		for range 10 {
+			if basicOnly {
+				g.get("/v2/team/app/manifests/latest", bearer(token)).refused(t, 401, "UNAUTHORIZED")
+			}
+			g.get("/token?scope="+pulls("team/app"), who("ann"))
+			g.get("/v2/team/app/tags/list", who("ann")).want(t, 401)
+		}
+		if n := wrong(); n > 2 {
+			t.Errorf("%s: the upstream saw the old password %d times", what, n)
+		}
+		g.clock.pass(time.Hour)
+		p.locked(func() { p.passwords["ann"] = annPassword })
+		g.get("/v2/team/app/manifests/latest", g.as("ann", pulls("team/app"))).want(t, 200)
+	}
+}
+
+// What a registry says to a good login that lacks a right is no word about the
+// login.
+func TestT36_A401ForWantOfARightIsNoDeadLogin(t *testing.T) {
+	g, p := passing(t, passRules, func(p *users) { p.basicOnly = true })
+	token := g.token("ann", pushes("team/app"), pushes("secret/app"))
+	g.up.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.URL.Path, "/v2/secret/") {
+			w.Header().Set("Www-Authenticate", `Basic realm="r"`)
+			distributionError(w, 401, "UNAUTHORIZED")
+			return true
+		}
+		return p.answer(w, r)
+	})
+	for range 3 {
+		g.get("/v2/secret/app/manifests/latest", bearer(token)).want(t, 401)
+		g.get("/v2/team/app/manifests/latest", bearer(token)).want(t, 200)
+	}
+}
+
+// Nexus answers 429 to all that comes with a name it has locked, and each such
+// request begins the wait anew.
+func TestT36_ALockedNameIsLeftAlone(t *testing.T) {
+	g, _ := passing(t, passRules, func(p *users) { p.basicOnly = true })
+	token := g.token("ann", pushes("team/app"))
+	g.up.answer(func(w http.ResponseWriter, r *http.Request) bool {
+		w.Header().Set("Server", "Nexus/3.96.0-01 (PRO)")
+		w.Header().Set("Retry-After", "30")
+		distributionError(w, 429, "TOOMANYREQUESTS")
+		return true
+	})
+	g.up.seen()
+	for range 5 {
+		g.get("/v2/team/app/manifests/latest", bearer(token)).refused(t, 503, "UNAVAILABLE")
+	}
+	g.up.one(t)
+}

@@ -49,6 +49,9 @@ type relayAsk struct {
 func (r *relay) credential(ctx context.Context, ask relayAsk) (credential, error) {
 	ctx, cancel := context.WithTimeout(ctx, authTimeout) // T29
 	defer cancel()
+	if err := r.u.asked.barred(ask.cred); err != nil {
+		return credential{}, r.barred(err)
+	}
 	w, err := r.find(ctx)
 	if err != nil {
 		return credential{}, r.u.failed(ctx, err)
@@ -67,10 +70,21 @@ func (r *relay) credential(ctx context.Context, ask relayAsk) (credential, error
 	if err != nil {
 		return credential{}, r.u.failed(ctx, err)
 	}
+	if status == http.StatusUnauthorized {
+		r.u.asked.doubted(ctx, ask.cred, header)
+	}
 	if status != http.StatusOK {
 		return credential{}, r.refusal(ask, status, header)
 	}
 	return r.read(body)
+}
+
+// barred is a login that must not be sent there again.
+func (r *relay) barred(err error) *httpError {
+	if locked := (*cannotSay)(nil); errors.As(err, &locked) {
+		return locked.refusal()
+	}
+	return unauthorized("UNAUTHORIZED", r.u.spoken()+" does not take this login any more", "", "").because(reasonWrongPassword).from(err)
 }
 
 // plainScopes is plainer for several scopes, each with several actions.
@@ -103,6 +117,8 @@ func (r *relay) find(ctx context.Context) (way, error) {
 			w = r.u.login.read(header)
 		case status == http.StatusTooManyRequests || status >= 500:
 			return nil, fmt.Errorf("upstream answered %d to /v2/", status)
+		case status == http.StatusOK && isPage(header) && !fromRegistry(header): // nothing to be believed for long
+			return nil, errors.New("upstream answers /v2/ with a page")
 		}
 		if w.realm == nil && !w.basic {
 			if w.refused == nil {

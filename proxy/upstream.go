@@ -196,7 +196,7 @@ type outgoing struct {
 	// Credential is the value of Authorization where the client's own login goes
 	// on (passthrough); "" is regward's own. It goes to the upstream and nowhere else.
 	Credential string
-	TurnedAway func(status int, header http.Header) error // what a 401 or 403 to it becomes
+	TurnedAway func(status int, header http.Header) error // what a 401 or 403 to it becomes, or the 429 of who has locked it
 	Mount      bool                                       // Path with RawQuery is a mount, and without a plain upload
 
 	RequestID, TraceParent string
