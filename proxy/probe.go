@@ -48,10 +48,13 @@ func (u *Upstream) probe(ctx context.Context) (Probe, error) {
 	}
 	p := Probe{Open: status == http.StatusOK, Server: header.Get("Server")}
 	u.noteServer(header)
-	switch status {
-	case http.StatusOK, http.StatusUnauthorized:
+	switch {
+	case status == http.StatusOK && isPage(header) && header.Get("Docker-Distribution-Api-Version") == "": // Quay's true is called HTML too
+		p.Open = false
+		return p, errors.New("/v2/ answers with a page for a browser, text/html: is a registry there?")
+	case status == http.StatusOK || status == http.StatusUnauthorized:
 		return p, u.check(ctx)
-	case http.StatusTooManyRequests:
+	case status == http.StatusTooManyRequests:
 		return p, u.limited(header, false)
 	}
 	return p, fmt.Errorf("/v2/ answers %d: is a registry there?", status)

@@ -452,6 +452,15 @@ func TestProbe(t *testing.T) {
 		{"bad account", func(_ *fakeRegistry, w http.ResponseWriter, _ *http.Request) { challenged(w, `Basic realm="x"`) },
 			Probe{Login: `/v2/ refuses the login "regward"`}, false},
 		{"no registry", func(_ *fakeRegistry, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, Probe{}, true},
+		{"a web server", func(_ *fakeRegistry, w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			_, _ = io.WriteString(w, "<title>Welcome</title>")
+		}, Probe{}, true},
+		{"Quay, whose word is true", func(_ *fakeRegistry, w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+			_, _ = io.WriteString(w, "true")
+		}, Probe{Open: true}, false},
 	} {
 		f := newFakeRegistry(t, tt.serve)
 		got, err := testUpstream(t, f.URL, account).Probe(t.Context())
