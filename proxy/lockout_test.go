@@ -285,7 +285,7 @@ func TestT34_TheLineToAdd(t *testing.T) {
 	for realm, want := range map[string]string{
 		"https://auth.example.com/token":      "if that is right, add it: token_hosts: [auth.example.com]",
 		"https://AUTH.example.com:8443/token": `if that is right, add it: token_hosts: ["auth.example.com:8443"]`,
-		"http://auth.example.com/token":       `its tokens come from "http://auth.example.com/token", which is not https`,
+		"http://auth.example.com/token":       `its tokens come from "http://auth.example.com/token", which is not https; set it to https there`,
 	} {
 		f := newFakeRegistry(t, func(_ *fakeRegistry, w http.ResponseWriter, _ *http.Request) {
 			challenged(w, `Bearer realm="`+realm+`"`)

@@ -302,7 +302,7 @@ func (u *Upstream) realm(s string) (*url.URL, error) {
 	case err != nil || r.Hostname() == "" || r.User != nil || r.Opaque != "":
 		return nil, &realmError{s, "a URL"}
 	case r.Scheme == "http" && !u.sameOrigin(r):
-		return nil, &realmError{s, "https"}
+		return nil, &realmError{s, "https; set it to https there: over http, logins go to the host and port of url alone"}
 	case r.Scheme != "http" && r.Scheme != "https":
 		return nil, &realmError{s, "https"}
 	case !u.ownHost(r) && !hostIn(u.settings.TokenHosts, r):
