@@ -88,6 +88,17 @@ func (p *Places) On(host string) []int {
 	return slices.Concat(p.bound[host], p.general)
 }
 
+// Holding lists the places that hold some name on a hostname, those for it
+// alone first: of On, all but those that one for it alone stands in front of.
+func (p *Places) Holding(host string) []int {
+	hidden := func(i int) bool {
+		return slices.ContainsFunc(p.bound[host], func(own int) bool {
+			return own != i && p.list[i].Host == "" && strings.HasPrefix(p.list[i].Prefix, p.list[own].Prefix)
+		})
+	}
+	return slices.DeleteFunc(p.On(host), hidden)
+}
+
 // Find is the place of a repository that a client names on a hostname, with
 // the ns= it sent ("": none). It is not ok where no upstream holds the name,
 // and for a name that begins with a hostname that has upstreams of its own:

@@ -78,6 +78,27 @@ func TestClientNamesLeadBack(t *testing.T) {
 	}
 }
 
+func TestPlacesBehindOneOfTheHostnamesOwnHoldNothing(t *testing.T) {
+	p := mustPlaces(t,
+		auth.Place{Prefix: "hub/"},
+		auth.Place{Prefix: "hub/team/"},
+		auth.Place{},
+		auth.Place{Host: "whole.example"},
+		auth.Place{Host: "part.example", Prefix: "hub/"},
+		auth.Place{Host: "deep.example", Prefix: "hub/team/x/"},
+	)
+	for host, want := range map[string][]int{
+		"a.example":     {1, 0, 2},
+		"whole.example": {3},
+		"part.example":  {4, 2},
+		"deep.example":  {5, 1, 0, 2},
+	} {
+		if diff := cmp.Diff(want, p.Holding(host)); diff != "" {
+			t.Errorf("%s: %s", host, diff)
+		}
+	}
+}
+
 func TestPlacesThatOverlapAreRefused(t *testing.T) {
 	for _, list := range [][]auth.Place{
 		{{Prefix: "hub/"}, {Prefix: "hub/"}},

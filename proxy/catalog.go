@@ -54,7 +54,7 @@ type listing struct {
 	left    int             // upstream pages that may still be read
 	told    map[string]bool // names, so that none is told twice
 
-	match func(name string) bool // which are wanted; nil: all
+	match func(name string) bool // of a search: which are wanted; nil: all
 }
 
 // openListing begins at a client's last: "" is the start, a cursor of ours is
@@ -71,7 +71,7 @@ func (x *exchange) openListing(last string) (*listing, error) {
 			return nil, err // we sealed it: this cannot be
 		}
 	}
-	places := x.s.places.On(x.site.name)
+	places := x.s.places.Holding(x.site.name)
 	for _, at := range places {
 		s := newStream(x.s, at, last)
 		if i := slices.IndexFunc(known, func(p position) bool { return p.at == at }); i >= 0 {
@@ -168,7 +168,8 @@ func (l *listing) take(name string) {
 	}
 }
 
-// fill reads on until s has a name to show, is over, or the bound is reached.
+// fill reads on until s has a name to show, is over, or the bound is reached,
+// which leaves one page for each that was not read yet.
 func (l *listing) fill(s *stream) error {
 	for s.head == "" && !s.over {
 		for s.skip < len(s.names) {
@@ -182,15 +183,28 @@ func (l *listing) fill(s *stream) error {
 			s.over = true
 			return nil
 		}
-		if l.left == 0 {
+		if l.left <= l.unread(s) {
+			s.over = l.match != nil // who searches does not go on: the others count
 			return nil
 		}
 		l.left--
 		if err := l.x.read(s); err != nil {
+			l.x.failed = s.b
 			return err
 		}
 	}
 	return nil
+}
+
+// unread are the streams besides s that a page is kept for.
+func (l *listing) unread(s *stream) int {
+	n := 0
+	for _, o := range l.streams {
+		if o != s && !o.read && !o.over {
+			n++
+		}
+	}
+	return n
 }
 
 // visible is the client's name of an upstream's repository, if the caller may

@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -190,7 +191,7 @@ func (x *exchange) catalogPage(b *backend, query string) (names []string, next s
 		Repositories []string `json:"repositories"`
 	}
 	if err := json.Unmarshal(body, &page); err != nil {
-		return nil, "", broken(err)
+		return nil, "", broken(fmt.Errorf("its catalog is not what it should be: %w", err))
 	}
 	if next, err = nextQuery(resp.Header); err != nil {
 		return nil, "", broken(err)

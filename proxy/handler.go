@@ -92,6 +92,7 @@ type exchange struct {
 
 	req        Request
 	up         *backend    // which upstream it is for; nil for what is no repository's, or at none
+	failed     *backend    // where that is nil: of those that were asked, the one that failed
 	name       string      // of the repository there
 	from       string      // of the mount's source there
 	repo       auth.Access // of the repository as rules know it

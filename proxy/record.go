@@ -61,7 +61,11 @@ func (x *exchange) record() {
 		x.h.metrics.refuse(x.reason())
 		x.remember()
 		if (x.status >= 500 || x.aborted) && !x.clientGone {
-			x.h.Log.Warn("request failed", zap.String("request_id", x.id), zap.Int("status", x.status), zap.String("reason", x.reason()), zap.Error(x.refusal.cause))
+			f := []zap.Field{zap.String("request_id", x.id)}
+			if b := x.behind(); b != nil {
+				f = append(f, zap.String("upstream", b.settings.Name))
+			}
+			x.h.Log.Warn("request failed", append(f, zap.Int("status", x.status), zap.String("reason", x.reason()), zap.Error(x.refusal.cause))...)
 		}
 	}
 	if on(x.h.Access) {
@@ -128,13 +132,24 @@ func (x *exchange) access(took time.Duration) {
 	x.h.Access.Info("request", f...)
 }
 
+// behind is the upstream that records name, where there are several.
+func (x *exchange) behind() *backend {
+	switch {
+	case x.s == nil || len(x.s.backends) < 2:
+		return nil
+	case x.up != nil:
+		return x.up
+	}
+	return x.failed
+}
+
 // what adds upstream, repository, action, rule and limit.
 func (x *exchange) what(f []zap.Field) []zap.Field {
 	if x.loginVia != "" {
 		f = append(f, zap.String("via", x.loginVia))
 	}
-	if x.up != nil && len(x.s.backends) > 1 {
-		f = append(f, zap.String("upstream", x.up.settings.Name))
+	if b := x.behind(); b != nil {
+		f = append(f, zap.String("upstream", b.settings.Name))
 	}
 	if x.repo.Repository != "" {
 		f = append(f, zap.String("repository", x.repo.Repository))

@@ -105,6 +105,30 @@ func TestP19_SearchIsBounded(t *testing.T) {
 	}
 }
 
+func TestP19_ACatalogWithoutEndHidesNoOther(t *testing.T) {
+	for _, places := range [][]auth.Place{{{Prefix: "x/"}, {}}, {{}, {Prefix: "x/"}}} {
+		g, ups := several(t, "allow everyone ** pull", places, searching)
+		asked := 0
+		ups[0].answer(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != "/v2/_catalog" {
+				return false
+			}
+			asked++
+			w.Header().Set("Link", fmt.Sprintf("<?page=%d>; rel=next", asked))
+			_, _ = fmt.Fprintf(w, `{"repositories":["b/%d"]}`, asked)
+			return true
+		})
+		ups[1].lists("as the spec has it", "alpine")
+		want := []string{places[1].Prefix + "alpine"}
+		if diff := cmp.Diff(want, g.find("q=alpine")); diff != "" {
+			t.Errorf("endless at %q: %s", places[0].Prefix, diff)
+		}
+		if asked != maxCatalogPages {
+			t.Errorf("%d pages were read of it, want %d", asked, maxCatalogPages)
+		}
+	}
+}
+
 func TestP19_SearchPing(t *testing.T) {
 	g := newGate(t, usual+"limit all requests 1/h per=all", searching)
 	for range 3 { // never limited (C18)

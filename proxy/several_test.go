@@ -206,6 +206,10 @@ func TestR14_CatalogIsThatOfTheHostname(t *testing.T) {
 			}
 		}
 	}
+	// And the general one is not even asked there: whatever is wrong with it.
+	ups[0].seen()
+	g.get("/v2/_catalog", g.asAt(own, "ann", allCatalog)).want(t, 200)
+	ups[0].none(t)
 	// A place to go on from is one hostname's.
 	link := g.get("/v2/_catalog?n=1", g.asAt(own, "ann", allCatalog)).want(t, 200).Header.Get("Link")
 	target, _, _ := strings.Cut(strings.TrimPrefix(link, "<"), ">")
@@ -281,6 +285,14 @@ func TestR14_AnUpstreamWithoutACatalogIsLeftOut(t *testing.T) {
 	}
 	ups[0].srv.Close()
 	g.get("/v2/_catalog", g.as("", allCatalog)).refused(t, 502, "UNAVAILABLE")
+	lines := g.access.all(t)
+	if line := lines[len(lines)-1]; line["upstream"] != "up0" {
+		t.Errorf("which upstream failed is not recorded: %v", line)
+	}
+	lines = g.log.all(t)
+	if line := lines[len(lines)-1]; line["msg"] != "request failed" || line["upstream"] != "up0" {
+		t.Errorf("which upstream failed is not logged: %v", line)
+	}
 
 	// Where nobody has one, there is none.
 	none := newGate(t, "allow everyone ** pull")
