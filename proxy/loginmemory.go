@@ -28,11 +28,9 @@ const (
 // loginMemory is what an upstream said about logins. Names and passwords are in
 // it as keyed hashes only, and it is looked up by those.
 type loginMemory struct {
-	u       *Upstream
-	secret  [32]byte // of this process
+	u *Upstream
+	*guesses
 	answers *lru.Cache[loginKey, loginAnswer]
-	names   *lru.Cache[loginKey, loginName]
-	turns   turns
 	flight  singleflight.Group
 
 	mu     sync.Mutex
@@ -40,6 +38,33 @@ type loginMemory struct {
 	err    error      // why not, when it was last tried
 	failed time.Time
 	warned time.Time
+}
+
+// guesses are what is known of names. Upstreams on one host share them: they
+// may be parts of one registry, which counts wrong passwords together.
+type guesses struct {
+	secret [32]byte // of this process
+	names  *lru.Cache[loginKey, loginName]
+	turns  turns
+}
+
+func newGuesses() *guesses {
+	g := &guesses{turns: turns{under: map[loginKey]*turn{}}}
+	_, _ = rand.Read(g.secret[:])                            // never fails
+	g.names, _ = lru.New[loginKey, loginName](maxAskedNames) // fails for sizes below one only
+	return g
+}
+
+// shareGuesses has u count with another upstream on the same host, if there is
+// one. u must not have been asked anything.
+func (u *Upstream) shareGuesses(with []*backend) bool {
+	for _, b := range with {
+		if b.hostname == u.hostname && b.port == u.port {
+			u.asked.guesses = b.asked.guesses
+			return true
+		}
+	}
+	return false
 }
 
 type loginKey [sha256.Size]byte
@@ -67,16 +92,14 @@ type turnedDown struct {
 }
 
 func newLoginMemory(u *Upstream) *loginMemory {
-	m := &loginMemory{u: u, turns: turns{under: map[loginKey]*turn{}}}
-	_, _ = rand.Read(m.secret[:])                                 // never fails
+	m := &loginMemory{u: u, guesses: newGuesses()}
 	m.answers, _ = lru.New[loginKey, loginAnswer](maxAskedLogins) // fails for sizes below one only
-	m.names, _ = lru.New[loginKey, loginName](maxAskedNames)
 	return m
 }
 
 // key is an HMAC over a name and a password with the length of the first, or
 // over a name.
-func (m *loginMemory) key(name, password string) (key loginKey) {
+func (m *guesses) key(name, password string) (key loginKey) {
 	mac := hmac.New(sha256.New, m.secret[:])
 	_ = binary.Write(mac, binary.BigEndian, uint32(len(name)))
 	mac.Write([]byte(name))

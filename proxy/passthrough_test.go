@@ -1114,3 +1114,41 @@ func TestT36_ALockedNameIsLeftAlone(t *testing.T) {
 	}
 	g.up.one(t)
 }
+
+// Nexus has one list of users for all its repositories, and locks a name after
+// four wrong passwords: guesses count together, whichever of them they are for.
+func TestGuessesCountTogetherAtOneRegistry(t *testing.T) {
+	g, _ := two(t, passRules, func(a, b *UpstreamSettings) {
+		a.Passthrough, b.Passthrough = true, true
+		first, second := *a.URL, *a.URL
+		first.Path, second.Path = "/repository/first", "/repository/second"
+		a.URL, b.URL = &first, &second
+	})
+	addUsers(g.up, func(p *users) { p.basicOnly = true })
+	guess := func() (asked int) {
+		g.up.seen()
+		for i := range 6 {
+			for _, name := range []string{"team/app", "other/app"} {
+				g.get("/token?scope="+pulls(name), basic("ann", fmt.Sprintf("guess %d at %s", i, name)), from("192.0.2."+fmt.Sprint(i)))
+			}
+		}
+		for _, r := range g.up.seen() {
+			if user, _, _ := (&http.Request{Header: r.Header}).BasicAuth(); user == "ann" {
+				asked++
+			}
+		}
+		return asked
+	}
+	if n := guess(); n != 2 {
+		t.Errorf("the registry was asked %d times", n)
+	}
+	s := g.Current().Settings // what is known of names outlives a change of the settings
+	s.Upstreams = slices.Clone(s.Upstreams)
+	for i := range s.Upstreams {
+		s.Upstreams[i].ReadOnly = "for a while"
+	}
+	g.swap(s)
+	if n := guess(); n != 0 {
+		t.Errorf("after a reload the registry was asked %d times more", n)
+	}
+}

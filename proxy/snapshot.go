@@ -74,7 +74,7 @@ func (h *Handler) prepareUpstreams(s *Snapshot) (err error) {
 	}
 	s.catalogSealer = newSealer(s.Tokens.Derive("catalog cursor"), strings.Join(urls, " "))
 	for i, settings := range s.Upstreams {
-		u, err := h.keptUpstream(settings)
+		u, err := h.keptUpstream(settings, s.backends)
 		if err != nil {
 			return err
 		}
@@ -88,16 +88,22 @@ func (h *Handler) prepareUpstreams(s *Snapshot) (err error) {
 	return nil
 }
 
-// keptUpstream is the one in force with these settings, or a new one.
-func (h *Handler) keptUpstream(settings UpstreamSettings) (*Upstream, error) {
-	if old := h.snapshot.Load(); old != nil {
+// keptUpstream is the one in force with these settings, or a new one beside
+// others.
+func (h *Handler) keptUpstream(settings UpstreamSettings, others []*backend) (*Upstream, error) {
+	old := h.snapshot.Load()
+	if old != nil {
 		for i, b := range old.backends {
 			if reflect.DeepEqual(old.Upstreams[i], settings) {
 				return b.Upstream, nil
 			}
 		}
 	}
-	return NewUpstream(settings, UpstreamOptions{Log: h.Log, Now: h.Now})
+	u, err := NewUpstream(settings, UpstreamOptions{Log: h.Log, Now: h.Now})
+	if err == nil && !u.shareGuesses(others) && old != nil {
+		u.shareGuesses(old.backends)
+	}
+	return u, err
 }
 
 // uses reports whether the snapshot has the upstream.
