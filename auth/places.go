@@ -101,7 +101,7 @@ func (p *Places) Holding(host string) []int {
 
 // Find is the place of a repository that a client names on a hostname, with
 // the ns= it sent ("": none). It is not ok where no upstream holds the name,
-// and for a name that begins with a hostname that has upstreams of its own:
+// or rules mean another one's by it, and for a name that begins with a hostname that has upstreams of its own:
 // rules mean by it what is there.
 func (p *Places) Find(host, ns, name string) (Found, bool) {
 	if len(p.bound) > 0 {
@@ -119,17 +119,37 @@ func (p *Places) Find(host, ns, name string) (Found, bool) {
 			}
 		}
 	}
-	for _, i := range bound {
-		if strings.HasPrefix(name, p.list[i].Prefix) {
-			return p.at(i, name), true
-		}
-	}
-	for _, i := range p.general {
-		if strings.HasPrefix(name, p.list[i].Prefix) {
-			return p.at(i, name), true
+	for _, list := range [...][]int{bound, p.general} {
+		if i := p.longest(list, name); i >= 0 {
+			f := p.at(i, name)
+			return f, len(f.Repository) == len(name) || p.sole(&f)
 		}
 	}
 	return Found{}, false
+}
+
+// longest is the place in a list that a name belongs to by its prefix, -1 if
+// there is none.
+func (p *Places) longest(list []int, name string) int {
+	for _, i := range list {
+		if strings.HasPrefix(name, p.list[i].Prefix) {
+			return i
+		}
+	}
+	return -1
+}
+
+// sole reports whether the name that rules know is of no other place. Where it
+// begins with another's longer prefix, or with a hostname, they mean what is
+// there: who may have that must not get something else by a default namespace
+// or by ns=.
+func (p *Places) sole(f *Found) bool {
+	list := p.general
+	if host := p.list[f.Index].Host; host != "" {
+		list = p.bound[host]
+	}
+	first, _, deeper := strings.Cut(f.Repository, "/")
+	return p.longest(list, f.Repository) == f.Index && (!deeper || p.bound[first] == nil)
 }
 
 // named is the place that ns= chose. A client may have been told to put the
@@ -140,7 +160,7 @@ func (p *Places) named(i int, name string) (Found, bool) {
 	}
 	f := p.at(i, name)
 	f.ByNS = true
-	return f, true
+	return f, p.sole(&f)
 }
 
 // at is a client name, prefix included, in place i.

@@ -142,3 +142,41 @@ func TestRulesTellHostnamesApart(t *testing.T) {
 		t.Errorf("b.example/app: got %+v", got)
 	}
 }
+
+// A name that rules know belongs to one upstream, whichever way a client writes
+// it: else who may have it at one would have it at the other.
+func TestANameIsOfOnePlace(t *testing.T) {
+	p := mustPlaces(t,
+		auth.Place{Prefix: "hub/", Default: "library", NS: []string{"docker.io"}},
+		auth.Place{Prefix: "hub/library/"},
+		auth.Place{Prefix: "hub/team/"},
+		auth.Place{Host: "own.example", Prefix: "hub/", NS: []string{"quay.io"}},
+		auth.Place{Host: "own.example", Prefix: "hub/team/"},
+	)
+	for _, ask := range []struct{ host, ns, name string }{
+		{"a.example", "docker.io", "team/app"},
+		{"a.example", "docker.io", "hub/team/app"},
+		{"a.example", "docker.io", "library/alpine"},
+		{"a.example", "docker.io", "alpine"},
+		{"a.example", "", "hub/alpine"},
+		{"own.example", "quay.io", "team/app"},
+		{"own.example", "docker.io", "team/app"},
+	} {
+		if f, ok := p.Find(ask.host, ask.ns, ask.name); ok {
+			t.Errorf("%+v is %+v", ask, f)
+		}
+	}
+	for _, ask := range []struct {
+		host, ns, name string
+		place          int
+	}{
+		{"a.example", "docker.io", "other/app", 0},
+		{"own.example", "docker.io", "other/app", 0},
+		{"own.example", "quay.io", "other/app", 3},
+		{"own.example", "", "hub/team/app", 4},
+	} {
+		if f, ok := p.Find(ask.host, ask.ns, ask.name); !ok || f.Index != ask.place {
+			t.Errorf("%+v is %v %+v", ask, ok, f)
+		}
+	}
+}
