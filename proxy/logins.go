@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"go.uber.org/zap"
 
@@ -94,10 +95,11 @@ func (l *upstreamLogins) Current(id *auth.Identity) bool {
 
 // never reports what no upstream is asked about: regward's own accounts, what
 // no user can be named (T24), the name rules have for nobody in particular, and
-// names with spaces around, which an upstream may drop where rules would not.
+// names that an upstream may take for others than rules do: with spaces around,
+// or disguised.
 func (l *upstreamLogins) never(c auth.Credential) bool {
 	return c.User == "" || c.Secret() == "" || strings.Contains(c.User, ":") || c.User == "<token>" ||
-		strings.TrimSpace(c.User) != c.User || strings.EqualFold(c.User, "anonymous") || l.own(c.User)
+		strings.TrimSpace(c.User) != c.User || disguised(c.User) || strings.EqualFold(c.User, "anonymous") || l.own(c.User)
 }
 
 // own compares as loosely as upstreams do.
@@ -108,6 +110,28 @@ func (l *upstreamLogins) own(name string) bool {
 		}
 	}
 	return false
+}
+
+// disguised reports whether a name has letters that directories pass over or
+// take for others (RFC 4518), or that turn to ASCII in lower case: ann in them
+// is ann to the upstream and somebody else to the rules, or the other way round.
+func disguised(name string) bool {
+	for _, r := range name {
+		if r > '~' && (unicode.ToLower(r) <= '~' || unicode.In(r, unicode.Cf, compatible())) {
+			return true
+		}
+	}
+	return false
+}
+
+// compatible are letters that stand for others: accents by themselves,
+// letterlike, styled, ligatures, of another width, blank.
+func compatible() *unicode.RangeTable {
+	return &unicode.RangeTable{
+		R16: []unicode.Range16{{Lo: 0x300, Hi: 0x36f, Stride: 1}, {Lo: 0x115f, Hi: 0x1160, Stride: 1}, {Lo: 0x2000, Hi: 0x218b, Stride: 1}, {Lo: 0x2460, Hi: 0x24ff, Stride: 1},
+			{Lo: 0x3164, Hi: 0x3164, Stride: 1}, {Lo: 0xfb00, Hi: 0xfb4f, Stride: 1}, {Lo: 0xfe00, Hi: 0xfe0f, Stride: 1}, {Lo: 0xff00, Hi: 0xffef, Stride: 1}},
+		R32: []unicode.Range32{{Lo: 0x1d400, Hi: 0x1d7ff, Stride: 1}, {Lo: 0x1f100, Hi: 0x1f1ff, Stride: 1}},
+	}
 }
 
 // cannotSay is a login that could not be checked. msg is for the client, as
@@ -286,15 +310,8 @@ func (m *loginMemory) lock(c auth.Credential, name loginKey, d time.Duration) er
 func (m *loginMemory) lockedName(c auth.Credential, past loginName) *cannotSay {
 	until := past.locked.Add(past.span)
 	msg := fmt.Sprintf("%s has locked the name %q for now; not asked again before %s",
-		orName(m.u.settings.Name), short(c.User), until.UTC().Format("15:04 MST"))
+		m.u.spoken(), short(c.User), until.UTC().Format("15:04 MST"))
 	return &cannotSay{msg, until.Sub(m.u.Now()), nil}
-}
-
-func orName(upstream string) string {
-	if upstream == "" {
-		return "the upstream"
-	}
-	return upstream
 }
 
 // tooManyGuesses keeps a name from being locked upstream (M15).

@@ -155,7 +155,7 @@ const (
 	takesAny  = "503 logins cannot be checked: the upstream takes any login"
 	notThere  = "503 logins cannot be checked: the registry that knows them cannot be reached or answers wrongly; try again later"
 	firewall  = "503 logins cannot be checked: the upstream answers 403 to all of them"
-	annLocked = `503 Nexus has locked the name "ann" for now; not asked again before `
+	annLocked = `503 upstream Nexus has locked the name "ann" for now; not asked again before `
 	annTried  = "429 too many wrong passwords for ann; try again in "
 )
 
@@ -450,7 +450,7 @@ func TestANameTheUpstreamHasLocked(t *testing.T) {
 	d.clock.pass(time.Minute)
 	d.walk([]visit{
 		{"locked", 0, "ann", "pw", annLocked + "15:53 UTC", []string{"ann/pw", "ping", "made-up"}},
-		{"not asked again", 0, "Ann", "x", `503 Nexus has locked the name "Ann" for now; not asked again before 15:53 UTC`, nil},
+		{"not asked again", 0, "Ann", "x", `503 upstream Nexus has locked the name "Ann" for now; not asked again before 15:53 UTC`, nil},
 		{"others are", 0, "bob", "pb", "bob", []string{"bob/pb"}},
 	})
 	d.say("ann/*", 0)
@@ -525,9 +525,12 @@ func TestA403ElsewhereProvesNothing(t *testing.T) {
 }
 
 func TestOwnAccountsAndNobodysNamesAreNeverAsked(t *testing.T) {
-	d := newDoor(t, newPeople(t, "regward", "secret", "hub-account", "s", "anonymous", "a", "robot-ci", "r"))
+	p := newPeople(t, "regward", "secret", "hub-account", "s", "anonymous", "a", "robot-ci", "r",
+		"\u212aarl", "guess", "\u0130van", "guess", "a\u200bnn", "guess", "\uff41nn", "guess")
+	d := newDoor(t, p)
 	for _, user := range []string{"regward", "Regward", "REGWARD", "regward ", " regward", "hub-account", "HUB-ACCOUNT", "anonymous", "Anonymous",
-		"regWard", "reg\u2000", "<token>", "ann ", "a:b"} {
+		"regWard", "reg\u2000", "<token>", "ann ", "a:b",
+		"\u212aarl", "\u0130van", "a\u200bnn", "an\u00adn", "\uff41nn", "ann\u0301", "\U0001d41ann", "\ufb01nn"} {
 		for _, password := range []string{"secret", "s", "a", "guess"} {
 			if got := d.login(user, password); got != "no" {
 				t.Errorf("%q: got %q", user, got)
@@ -540,7 +543,14 @@ func TestOwnAccountsAndNobodysNamesAreNeverAsked(t *testing.T) {
 	if asked := d.questions(); len(asked) > 0 {
 		t.Errorf("asked %q", asked)
 	}
-	d.walk([]visit{{"a name like any other here", 0, "robot-ci", "r", "robot-ci", []string{"ping", "made-up", "robot-ci/r"}}})
+	for _, name := range []string{"jürgen", "Ирина", "山田", "ศักดิ์"} {
+		p.known[name] = "pw"
+		if got := d.login(name, "pw"); got != strings.ToLower(name) {
+			t.Errorf("%s: got %q", name, got)
+		}
+	}
+	d.questions()
+	d.walk([]visit{{"a name like any other here", 0, "robot-ci", "r", "robot-ci", []string{"robot-ci/r"}}})
 	for _, c := range []auth.Credential{auth.NewBearer("t"), {}} {
 		if _, err := d.by.Authenticate(t.Context(), c); !errors.Is(err, auth.ErrNotMine) {
 			t.Errorf("%v: got %v", c, err)
@@ -883,5 +893,16 @@ func TestAPageProvesNobody(t *testing.T) {
 				t.Errorf("%s: %s got %q", kind, user, got)
 			}
 		}
+	}
+}
+
+// An upstream without a name goes by its address, which is for operators.
+func TestALockedNameTellsNoAddress(t *testing.T) {
+	d := newDoor(t, newPeople(t, "ann", "pw"))
+	d.up.settings.Name = d.up.host
+	d.login("bob", "x")
+	d.say("ann/*", 429)
+	if got := d.login("ann", "pw"); !strings.HasPrefix(got, "503 the registry behind this one has locked") || strings.Contains(got, "127.0.0.1") {
+		t.Errorf("got %q", got)
 	}
 }
