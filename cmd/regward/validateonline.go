@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/regward/regward/auth"
 	"github.com/regward/regward/configs"
 	"github.com/regward/regward/proxy"
 )
@@ -29,7 +30,11 @@ func checkUpstreams(ctx context.Context, cfg *configs.Config, settings proxy.Set
 			continue
 		}
 		if online {
-			answers := checkOnline(ctx, up, s, at, say)
+			answers, asks := checkOnline(ctx, up, s, at, say)
+			if asks && s.Passthrough && s.Username == "" && len(settings.Policy.Patterns(&auth.Caller{}, auth.Pull)) > 0 {
+				say(configs.Warning, at, fmt.Sprintf("upstream %s asks for a login, and callers without one have none: what the rules let anybody pull is not found", s.URL),
+					fmt.Sprintf("set %s.username and %s.password of an account that may read, for them alone, unless it gives enough to anybody", at, at))
+			}
 			switch {
 			case answers && s.Passthrough:
 				checkAsked(ctx, up, s, at+".credentials", say)
@@ -43,8 +48,8 @@ func checkUpstreams(ctx context.Context, cfg *configs.Config, settings proxy.Set
 
 // checkOnline asks an upstream what the operator cannot know: whether it lets
 // everybody in (M3), whether it takes the account, and what it is. It reports
-// whether the upstream answers at all.
-func checkOnline(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettings, at string, say report) bool {
+// whether the upstream answers at all, and whether it asks for a login.
+func checkOnline(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettings, at string, say report) (answers, asks bool) {
 	ctx, cancel := context.WithTimeout(ctx, onlineFor)
 	defer cancel()
 	probe, err := up.Probe(ctx)
@@ -72,7 +77,7 @@ func checkOnline(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettin
 	if nexus && u.SharedBlobs == nil {
 		say(configs.Error, at+".shared_blobs", fmt.Sprintf("has to be spelled out: upstream %s is Nexus (Server: %s), which gives any layer under any image name", u.URL, probe.Server), configs.FixSharedBlobs)
 	}
-	return err == nil
+	return err == nil, err == nil && !probe.Open
 }
 
 // sayUnreachable says which key helps, where one does.

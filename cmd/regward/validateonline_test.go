@@ -115,6 +115,24 @@ func TestOnlineTriesAMadeUpLogin(t *testing.T) {
 	}
 }
 
+// With passthrough, who has no login has only what the upstream gives anybody.
+func TestOnlineMindsCallersWithoutALogin(t *testing.T) {
+	for _, tt := range []struct {
+		upstream, subjects string
+		want               bool
+	}{
+		{`{url: "URL_up", credentials: passthrough}`, "everyone", true},
+		{`{url: "URL_up", credentials: passthrough}`, "authenticated", false},
+		{`{url: "URL_up", credentials: passthrough, username: regward, password: "${P}"}`, "everyone", false},
+	} {
+		got := online(t, fmt.Sprintf("upstream: %s\nrules: [{subjects: %s, repositories: \"library/**\", allow: pull}]\n", tt.upstream, tt.subjects),
+			map[string]http.HandlerFunc{"up": basic("regward:secret", "")})
+		if said := strings.Contains(got.Error(), "asks for a login, and callers without one have none"); said != tt.want {
+			t.Errorf("%s, %s: %v", tt.upstream, tt.subjects, got.Error())
+		}
+	}
+}
+
 // explain --password-stdin asks the upstream that is asked in earnest.
 func TestExplainAsksTheUpstream(t *testing.T) {
 	for _, tt := range []struct{ user, right, want string }{
