@@ -31,8 +31,9 @@ type knownBlobs struct {
 	most int // digests, and repoCost for each repository
 
 	mu    sync.Mutex
-	repos map[string]*list.Element // of *repoBlobs
+	repos map[string]*list.Element // of *repoBlobs, in one of the two:
 	order *list.List               // the one used last in front
+	blank *list.List               // the same of those nothing was known of yet: anybody can make them up
 	count int                      // of what most bounds
 
 	searches lookups
@@ -44,6 +45,7 @@ type knownBlobs struct {
 type repoBlobs struct {
 	name      string
 	gone      bool
+	blank     bool                // nothing was known yet
 	blobs     map[digestKey]int64 // when a manifest that refers to it was read, Unix seconds
 	uploads   map[digestKey]int64 // uploaded or mounted here, and named by no manifest yet
 	manifests map[digestKey]mark
@@ -63,7 +65,7 @@ type unread struct {
 }
 
 func newKnownBlobs() *knownBlobs {
-	return &knownBlobs{most: maxKnown, repos: map[string]*list.Element{}, order: list.New(), searches: newLookups()}
+	return &knownBlobs{most: maxKnown, repos: map[string]*list.Element{}, order: list.New(), blank: list.New(), searches: newLookups()}
 }
 
 // digestKey is a digest in few bytes.
@@ -109,27 +111,38 @@ func (k *knownBlobs) of(name string) *repoBlobs {
 
 func (k *knownBlobs) entry(name string) *repoBlobs {
 	if e := k.repos[name]; e != nil {
-		k.order.MoveToFront(e)
+		k.order.MoveToFront(e) // nothing on the list that it is not on
+		k.blank.MoveToFront(e)
 		return e.Value.(*repoBlobs)
 	}
-	r := &repoBlobs{name: strings.Clone(name)} // not all of the request's line with it
-	k.repos[r.name] = k.order.PushFront(r)
+	r := &repoBlobs{name: strings.Clone(name), blank: true} // not all of the request's line with it
+	k.repos[r.name] = k.blank.PushFront(r)
 	k.count += repoCost
 	k.shrink()
 	return r
 }
 
 // shrink forgets the repositories that nobody has used for longest, and at
-// last one that is too large by itself.
+// last one that is too large by itself. Blank ones have a quarter of the room,
+// and more only where it is free: who asks for names that do not exist must not
+// have the pushes under way forgotten.
 func (k *knownBlobs) shrink() {
-	for k.count > k.most && k.order.Len() > 0 {
-		k.drop(k.order.Back())
+	for k.count > k.most {
+		switch {
+		case k.blank.Len() > 0 && (k.order.Len() == 0 || repoCost*k.blank.Len() > k.most/4):
+			k.drop(k.blank.Back())
+		case k.order.Len() > 0:
+			k.drop(k.order.Back())
+		default:
+			return
+		}
 	}
 }
 
 func (k *knownBlobs) drop(e *list.Element) {
 	r := e.Value.(*repoBlobs)
 	k.order.Remove(e)
+	k.blank.Remove(e)
 	delete(k.repos, r.name)
 	k.count -= repoCost + r.size()
 	r.gone = true
@@ -153,7 +166,18 @@ func (k *knownBlobs) change(r *repoBlobs, now time.Time, f func()) {
 		r.sweepAt = max(sweepFrom, 2*r.size())
 	}
 	k.count += r.size() - before
+	k.filled(r)
 	k.shrink()
+}
+
+// filled takes a repository of which something is known now from the blank ones.
+func (k *knownBlobs) filled(r *repoBlobs) {
+	if !r.blank || r.size() == 0 {
+		return
+	}
+	r.blank = false
+	k.blank.Remove(k.repos[r.name])
+	k.repos[r.name] = k.order.PushFront(r)
 }
 
 // sweep drops what is known no more.
@@ -320,8 +344,12 @@ func (k *knownBlobs) forget(name string) {
 	uploads := e.Value.(*repoBlobs).uploads
 	k.drop(e)
 	r := k.entry(name)
+	if r.gone { // there is no room for it
+		return
+	}
 	r.uploads = uploads
 	k.count += len(uploads)
+	k.filled(r)
 	k.shrink()
 }
 
@@ -339,8 +367,8 @@ func (u *Upstream) SharedBlobs() SharedBlobs {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return SharedBlobs{
-		Repositories: k.order.Len(),
-		Digests:      k.count - repoCost*k.order.Len(),
+		Repositories: len(k.repos),
+		Digests:      k.count - repoCost*len(k.repos),
 		Lookups:      k.searches.begun.Load(),
 		Bounded:      k.searches.bounded.Load(),
 	}

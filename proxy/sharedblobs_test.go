@@ -759,6 +759,25 @@ func TestSharedBlobs_KnowledgeIsBounded(t *testing.T) {
 	}
 }
 
+// Who asks for names that nobody has must not have a push under way forgotten.
+func TestSharedBlobs_MadeUpNamesPushNothingOut(t *testing.T) {
+	g, _ := sharedGate(t)
+	k := g.Current().backends[0].blobs
+	k.most = 40 * repoCost
+	ann := g.as("ann", pushes("coolteam/app"))
+	layer, config := digestOf([]byte("layer")), digestOf([]byte("config"))
+	g.upload("coolteam/app", "layer", ann)
+	g.upload("coolteam/app", "config", ann)
+	for i := range 100 {
+		name := "library/made-up" + strconv.Itoa(i)
+		g.get("/v2/"+name+"/blobs/"+layer, g.as("", pulls(name))).want(t, 404)
+	}
+	if k.count > k.most || k.blank.Len()+k.order.Len() != len(k.repos) {
+		t.Errorf("%d kept of %d; %d and %d of %d repositories", k.count, k.most, k.blank.Len(), k.order.Len(), len(k.repos))
+	}
+	g.do("PUT", "/v2/coolteam/app/manifests/latest", ann, manifestBody(imageType, imageOf(config, layer))).want(t, 201)
+}
+
 func TestSharedBlobs_LookupsAreBounded(t *testing.T) {
 	g, s := sharedGate(t)
 	up := g.Current().Behind()[0]
