@@ -62,7 +62,7 @@ func (x *exchange) outgoing() (*outgoing, error) {
 		User:        x.who.Name,
 	}
 	if q.Kind == KindUpload {
-		up, err := x.up.uploads.open(q.Reference, x.repo.Repository, x.who.Name)
+		up, err := x.up.uploads.open(q.Reference, x.repo.Name(), x.who.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -184,7 +184,7 @@ func (x *exchange) mapLocation(h http.Header, resp *http.Response) error {
 	if err != nil {
 		return err
 	}
-	up := upload{Repository: x.repo.Repository, Principal: x.who.Name, Start: x.start, Target: x.up.uploadTarget(next)}
+	up := upload{Repository: x.repo.Name(), Principal: x.who.Name, Start: x.start, Target: x.up.uploadTarget(next)}
 	if x.upload != nil {
 		up.Start = x.upload.Start
 	}

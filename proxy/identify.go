@@ -183,7 +183,7 @@ func (x *exchange) leased() bool {
 	if x.up == nil {
 		return false
 	}
-	up, err := x.up.uploads.open(x.req.Reference, x.repo.Repository, x.who.Name)
+	up, err := x.up.uploads.open(x.req.Reference, x.repo.Name(), x.who.Name)
 	if err != nil {
 		return false
 	}
