@@ -109,6 +109,7 @@ type exchange struct {
 	decision   auth.Decision
 	decided    bool
 
+	free          bool // a pull that belongs to one counted before (L02)
 	limitName     string
 	wouldThrottle []string
 

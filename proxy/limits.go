@@ -165,15 +165,29 @@ func (s *Settings) LimitsFor(c *auth.Caller, a auth.Access) (out []Limit) {
 // limit spends what the request costs, or refuses it (L01-L04, S07-S09).
 func (x *exchange) limit() error {
 	q := &x.req
-	var counts [3]Count
-	n := 0
+	x.free = q.pulls() && x.h.free.until(x, q.Reference).After(x.start)
+	counts, n := q.costs(x.free)
+	if err := x.spend(counts[:n]); err != nil {
+		return err
+	}
+	if q.Kind == KindManifest && (q.Method == http.MethodGet || q.Method == http.MethodHead) {
+		x.showPulls()
+	}
+	return nil
+}
+
+// pulls reports whether the request is one that a limit of pulls counts, unless
+// it is free.
+func (q *Request) pulls() bool { return q.Kind == KindManifest && q.Method == http.MethodGet }
+
+// costs are the n counts that one event is taken from; free is a pull that
+// belongs to one counted before (L02).
+func (q *Request) costs(free bool) (counts [3]Count, n int) {
 	if q.Kind != KindPing && q.Kind != KindUpload { // C18, S09
 		counts[n] = Requests
 		n++
 	}
-	pull := q.Kind == KindManifest && q.Method == http.MethodGet
-	free := pull && x.h.free.until(x, q.Reference).After(x.start)
-	if pull && !free {
+	if q.pulls() && !free {
 		counts[n] = Pulls
 		n++
 	}
@@ -181,65 +195,92 @@ func (x *exchange) limit() error {
 		counts[n] = Pushes
 		n++
 	}
-	if err := x.spend(counts[:n]); err != nil {
-		return err
-	}
-	if q.Kind == KindManifest && (pull || q.Method == http.MethodHead) {
-		x.showPulls()
-	}
-	return nil
+	return counts, n
 }
 
-// spend takes one event from every limit of the given counts, all or nothing;
-// dry runs are asked one by one afterwards and never refuse.
-func (x *exchange) spend(counts []Count) error {
-	var spends [8]ratelimit.Spend
-	var of [8]*Limit
-	take, limits := spends[:0], of[:0]
-	var dry []*Limit
+// ask is one event asked of one bucket of a limit.
+type ask struct {
+	*Limit
+	client string
+}
+
+func (a ask) spend() ratelimit.Spend {
+	return ratelimit.Spend{Key: ratelimit.Key{Limit: a.Name, Client: a.client}, Rate: a.Rate, N: 1}
+}
+
+// asks adds to dst what a request of the given counts asks of which limits,
+// dry runs among them.
+func (x *exchange) asks(counts []Count, dst []ask) []ask {
 	var names [4]string
 	for i := range x.s.limits {
 		l := &x.s.limits[i]
 		if !slices.Contains(counts, l.Count) || !l.counts(&x.who, &x.repo) {
 			continue
 		}
-		if l.DryRun {
-			dry = append(dry, l)
+		for _, c := range x.buckets.of(l, &x.repo, names[:0]) {
+			dst = append(dst, ask{l, c})
+		}
+	}
+	return dst
+}
+
+// take takes all that is asked of limits in force, or nothing. at is the one
+// that refused, -1 if none did.
+func take(ctx context.Context, from ratelimit.Limiter, asks []ask) (at int, res ratelimit.Result, err error) {
+	var room [8]ratelimit.Spend
+	spends := room[:0]
+	for _, a := range asks {
+		if !a.DryRun {
+			spends = append(spends, a.spend())
+		}
+	}
+	if len(spends) == 0 {
+		return -1, res, nil
+	}
+	if res, err = from.Take(ctx, spends...); err != nil || res.OK {
+		return -1, res, err
+	}
+	for i, left := 0, res.Index; ; i++ {
+		if asks[i].DryRun {
 			continue
 		}
-		for _, c := range x.buckets.of(l, &x.repo, names[:0]) {
-			take = append(take, ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: c}, Rate: l.Rate, N: 1})
-			limits = append(limits, l)
+		if left == 0 {
+			return i, res, nil
+		}
+		left--
+	}
+}
+
+// spend takes one event from every limit of the given counts, all or nothing;
+// dry runs are asked one by one afterwards and never refuse.
+func (x *exchange) spend(counts []Count) error {
+	var room [8]ask
+	asks := x.asks(counts, room[:0])
+	at, res, err := take(x.r.Context(), x.h.Limiter, asks)
+	if err != nil {
+		return refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "the rate limits cannot be looked up").from(err).because(reasonBusy)
+	}
+	if at >= 0 {
+		x.h.metrics.limit(asks[at].Name, "throttled")
+		return x.tooMany(asks[at].Limit, asks[at].client, res)
+	}
+	for _, a := range asks {
+		if a.DryRun {
+			x.dryRun(a)
+		} else {
+			a.allowed.Inc()
 		}
 	}
-	if len(take) > 0 {
-		res, err := x.h.Limiter.Take(x.r.Context(), take...)
-		if err != nil {
-			return refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "the rate limits cannot be looked up").from(err).because(reasonBusy)
-		}
-		if !res.OK {
-			x.h.metrics.limit(limits[res.Index].Name, "throttled")
-			return x.tooMany(limits[res.Index], take[res.Index].Client, res)
-		}
-		for _, l := range limits {
-			l.allowed.Inc()
-		}
-	}
-	x.dryRun(dry)
 	return nil
 }
 
-func (x *exchange) dryRun(limits []*Limit) {
-	for _, l := range limits {
-		for _, c := range x.buckets.of(l, &x.repo, nil) {
-			res, err := x.h.Limiter.Take(x.r.Context(), ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: c}, Rate: l.Rate, N: 1})
-			if err == nil && !res.OK {
-				x.wouldThrottle = append(x.wouldThrottle, l.Name)
-				x.h.metrics.limit(l.Name, "would_throttle")
-			} else {
-				x.h.metrics.limit(l.Name, "allowed")
-			}
-		}
+func (x *exchange) dryRun(a ask) {
+	res, err := x.h.Limiter.Take(x.r.Context(), a.spend())
+	if err == nil && !res.OK {
+		x.wouldThrottle = append(x.wouldThrottle, a.Name)
+		x.h.metrics.limit(a.Name, "would_throttle")
+	} else {
+		x.h.metrics.limit(a.Name, "allowed")
 	}
 }
 

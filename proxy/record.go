@@ -107,6 +107,9 @@ func (x *exchange) access(took time.Duration) {
 		zap.String("addr", x.addr.String()),
 	)
 	f = x.what(f)
+	if x.decided && x.s.countsPulls && x.req.pulls() {
+		f = append(f, zap.Bool("free_pull", x.free)) // for replay: no log could tell it otherwise
+	}
 	f = append(f,
 		zap.Int("status", x.status),
 		zap.Int64("bytes_in", x.in),
