@@ -33,6 +33,11 @@ type Decision struct {
 	Access  Access // the want that settled it: the first refused, else the last
 	Rule    string // Where of the rule that decided; "" if none did
 
+	// Of what is allowed and would not be without dry runs: the sentence that
+	// says why, and Where of the dry run. Like String, for the operator only.
+	WouldDeny     string
+	WouldDenyRule string
+
 	pattern Pattern // of that rule, and whom it meant
 	subject Subject
 	policy  *Policy // if no rule decided: to find the nearest, when asked
@@ -70,6 +75,18 @@ func (d Decision) String() string {
 		s += "; nearest: " + near
 	}
 	return s
+}
+
+// wouldDeny notes a deny that is tried.
+func (d *Decision) wouldDeny(r *Rule, p Pattern, s Subject) {
+	d.WouldDenyRule = r.Where
+	d.WouldDeny = fmt.Sprintf("%s, a dry run, would deny %v of %s to %s", r.Where, d.Access.Action, p, s.words())
+}
+
+// wouldMiss notes that only an allow which is tried allows it.
+func (d *Decision) wouldMiss(r *Rule, c *Caller) {
+	d.WouldDenyRule = r.Where
+	d.WouldDeny = fmt.Sprintf("without %s, a dry run, no rule would allow %s to %v %s", r.Where, c, d.Access.Action, d.Access.Name())
 }
 
 // Nearest names, where no rule decided, the rule that would have if one thing

@@ -22,50 +22,101 @@ func (p *Policy) Explain(c *Caller, wants []Access) (Decision, []Step) {
 		return Decision{Verdict: Allowed}, nil
 	}
 	var d Decision
-	var steps []Step
+	var steps, first []Step // first: of the first want that would be denied
+	var would, rule string
 	for i := range wants {
 		if d, steps = p.explain(c, &wants[i]); d.Verdict != Allowed {
 			return d, steps
 		}
+		if would == "" && d.WouldDeny != "" {
+			would, rule, first = d.WouldDeny, d.WouldDenyRule, steps
+		}
 	}
+	d.WouldDeny, d.WouldDenyRule = would, rule
 	capped := capAt(c, wants, d)
-	if capped.Access != d.Access {
+	switch {
+	case capped.Access != d.Access:
 		_, steps = p.explain(c, &capped.Access)
+	case capped.Allowed() && first != nil:
+		steps = first
 	}
 	return capped, steps
+}
+
+// settled are the first rules that apply, of each kind; -1 for none.
+type settled struct{ deny, allow, dryDeny, dryAllow int }
+
+func (s *settled) note(i int, r *Rule) {
+	kind := &s.allow
+	switch {
+	case r.DryRun && r.Deny != 0:
+		kind = &s.dryDeny
+	case r.DryRun:
+		kind = &s.dryAllow
+	case r.Deny != 0:
+		kind = &s.deny
+	}
+	if *kind < 0 {
+		*kind = i
+	}
 }
 
 func (p *Policy) explain(c *Caller, want *Access) (Decision, []Step) {
 	if want.Action == List {
 		return Decision{Verdict: Allowed, Access: *want}, nil
 	}
-	who := *c
-	d := Decision{Verdict: Denied, Access: *want, policy: p, caller: &who}
 	steps := make([]Step, len(p.rules))
-	settled, denied := -1, -1
+	patterns, subjects := make([]Pattern, len(p.rules)), make([]Subject, len(p.rules))
+	by := settled{-1, -1, -1, -1}
 	for i := range p.rules {
 		r := &p.rules[i]
 		pattern, subject, why := r.applies(c, want)
 		steps[i] = Step{Rule: r.Where, Text: r.String(), Applies: pattern != Pattern{}, Why: why}
-		if !steps[i].Applies {
-			continue
-		}
-		if r.Deny != 0 && denied < 0 {
-			denied, settled = i, i
-			d = Decision{Verdict: Denied, Access: *want, Rule: r.Where, pattern: pattern, subject: subject}
-		} else if settled < 0 {
-			settled = i
-			d = Decision{Verdict: Allowed, Access: *want, Rule: r.Where, pattern: pattern, subject: subject}
+		if steps[i].Applies {
+			patterns[i], subjects[i] = pattern, subject
+			by.note(i, r)
 		}
 	}
-	if denied >= 0 {
-		for i := range steps {
-			if steps[i].Applies && p.rules[i].Deny == 0 {
-				steps[i].Why += ", but " + p.rules[denied].Where + " denies it"
-			}
+	decided := by.deny
+	if decided < 0 {
+		decided = by.allow
+	}
+	if decided < 0 {
+		decided = by.dryAllow
+	}
+	if decided < 0 {
+		return p.unallowed(c, want), steps
+	}
+	d := Decision{Verdict: Allowed, Access: *want, Rule: p.rules[decided].Where, pattern: patterns[decided], subject: subjects[decided]}
+	switch {
+	case by.deny >= 0:
+		d.Verdict = Denied
+	case by.dryDeny >= 0:
+		d.wouldDeny(&p.rules[by.dryDeny], patterns[by.dryDeny], subjects[by.dryDeny])
+	case by.allow < 0:
+		d.wouldMiss(&p.rules[by.dryAllow], c)
+	}
+	for i := range steps {
+		if steps[i].Applies {
+			steps[i].Why += p.but(&p.rules[i], by)
 		}
 	}
 	return d, steps
+}
+
+// but says what keeps a rule that applies from having its way.
+func (p *Policy) but(r *Rule, by settled) string {
+	switch {
+	case r.Deny != 0 && r.DryRun:
+		return ", but it is a dry run and denies nothing yet"
+	case r.Deny == 0 && by.deny >= 0:
+		return ", but " + p.rules[by.deny].Where + " denies it"
+	case r.DryRun && by.allow >= 0:
+		return ", a dry run; without it " + p.rules[by.allow].Where + " allows the same"
+	case r.DryRun:
+		return ", a dry run: it allows until it is gone"
+	}
+	return ""
 }
 
 // applies says which pattern and subject of the rule mean c and what it wants;
@@ -105,14 +156,14 @@ func (r *Rule) stranger(c *Caller) string {
 
 // Patterns lists the repository patterns under which c may do a, with {user}
 // and {group} filled in, in file order, each once, without those a deny covers
-// whole. A deny within one of them is not told.
+// whole. A deny within one of them is not told, nor what dry runs would deny.
 func (p *Policy) Patterns(c *Caller, a Action) []string {
 	if a < Pull || a > Delete {
 		return nil
 	}
 	var denied []Pattern
 	for i := range p.rules {
-		if r := &p.rules[i]; r.Deny.Has(a) && r.means(c) {
+		if r := &p.rules[i]; r.Deny.Has(a) && !r.DryRun && r.means(c) {
 			denied = append(denied, r.filled(c)...)
 		}
 	}

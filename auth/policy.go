@@ -13,6 +13,7 @@ type Rule struct {
 	Repositories []Pattern
 	Allow, Deny  Actions
 	From         []netip.Prefix // none: any
+	DryRun       bool           // see Decision.WouldDeny
 	Where        string         // "rules[1] at regward.yaml:12"
 }
 
@@ -28,6 +29,9 @@ func (r Rule) String() string {
 	b.WriteString(" to " + join(r.Subjects, Subject.words))
 	if len(r.From) > 0 {
 		b.WriteString(" from " + join(r.From, netip.Prefix.String))
+	}
+	if r.DryRun {
+		b.WriteString(", dry run")
 	}
 	return b.String()
 }
@@ -83,15 +87,18 @@ type Policy struct {
 	rules []Rule
 	deny  index
 	allow index
+	dry   *dryRules // nil: none is tried
 }
+
+// dryRules are those that are tried: the denies refuse nobody yet, and the
+// allows still allow.
+type dryRules struct{ deny, allow index }
+
+func newIndex() index { return index{first: map[string][]entry{}} }
 
 // NewPolicy compiles rules; it fails naming the rule's Where.
 func NewPolicy(rules []Rule) (*Policy, error) {
-	p := &Policy{
-		rules: slices.Clone(rules),
-		deny:  index{first: map[string][]entry{}},
-		allow: index{first: map[string][]entry{}},
-	}
+	p := &Policy{rules: slices.Clone(rules), deny: newIndex(), allow: newIndex()}
 	for i := range p.rules {
 		r := &p.rules[i]
 		if r.Where == "" {
@@ -100,9 +107,17 @@ func NewPolicy(rules []Rule) (*Policy, error) {
 		if err := r.check(); err != nil {
 			return nil, fmt.Errorf("%s: %w", r.Where, err)
 		}
-		if r.Deny != 0 {
+		if r.DryRun && p.dry == nil {
+			p.dry = &dryRules{deny: newIndex(), allow: newIndex()}
+		}
+		switch {
+		case r.DryRun && r.Deny != 0:
+			p.dry.deny.add(r, i)
+		case r.DryRun:
+			p.dry.allow.add(r, i)
+		case r.Deny != 0:
 			p.deny.add(r, i)
-		} else {
+		default:
 			p.allow.add(r, i)
 		}
 	}
@@ -195,14 +210,25 @@ func match(entries []entry, c *Caller, want *Access) (*entry, Subject) {
 // name is denied. What the rules allow but the ceiling of c's token does not
 // cover is Capped.
 //
-// Decide reads no clock and does no I/O; the allowed path does not allocate.
+// A rule that is a dry run changes no verdict: its deny denies nothing, and its
+// allow allows. Where it would have been another one with every dry run made
+// good - its denies in force, its allows gone - WouldDeny says so. What is
+// refused has none: it is refused already.
+//
+// Decide reads no clock and does no I/O; the allowed path does not allocate,
+// unless a dry run would deny it.
 func (p *Policy) Decide(c *Caller, wants []Access) Decision {
 	d := Decision{Verdict: Allowed}
+	var would, rule string // of the first want that would be denied
 	for i := range wants {
 		if d = p.decide(c, &wants[i]); d.Verdict != Allowed {
 			return d
 		}
+		if would == "" {
+			would, rule = d.WouldDeny, d.WouldDenyRule
+		}
 	}
+	d.WouldDeny, d.WouldDenyRule = would, rule
 	return capAt(c, wants, d)
 }
 
@@ -224,10 +250,37 @@ func (p *Policy) decide(c *Caller, want *Access) Decision {
 		if e, who := p.deny.find(c, want); e != nil {
 			return Decision{Verdict: Denied, Access: *want, Rule: e.rule.Where, pattern: e.pattern, subject: who}
 		}
-		if e, who := p.allow.find(c, want); e != nil {
+		e, who := p.allow.find(c, want)
+		if p.dry != nil {
+			return p.tried(c, want, e, who)
+		}
+		if e != nil {
 			return Decision{Verdict: Allowed, Access: *want, Rule: e.rule.Where, pattern: e.pattern, subject: who}
 		}
 	}
+	return p.unallowed(c, want)
+}
+
+// unallowed is the decision that no rule made.
+func (p *Policy) unallowed(c *Caller, want *Access) Decision {
 	who := *c // kept: the decision may be printed after the request is over
 	return Decision{Verdict: Denied, Access: *want, policy: p, caller: &who}
+}
+
+// tried is decide for a policy with dry runs, where no deny is in force; e is
+// the allow that is, nil if there is none.
+func (p *Policy) tried(c *Caller, want *Access, e *entry, who Subject) Decision {
+	only := e == nil
+	if only {
+		if e, who = p.dry.allow.find(c, want); e == nil {
+			return p.unallowed(c, want)
+		}
+	}
+	d := Decision{Verdict: Allowed, Access: *want, Rule: e.rule.Where, pattern: e.pattern, subject: who}
+	if no, whose := p.dry.deny.find(c, want); no != nil {
+		d.wouldDeny(no.rule, no.pattern, whose)
+	} else if only {
+		d.wouldMiss(e.rule, c)
+	}
+	return d
 }
