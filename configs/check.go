@@ -73,9 +73,7 @@ func (k *checker) complete() {
 		if l.Per == "" {
 			l.Per = PerClient
 		}
-		if l.Burst > 0 {
-			l.Rate.Burst = l.Burst
-		}
+		k.readAmounts(i)
 	}
 	if !slices.ContainsFunc(k.Limits, func(l Limit) bool { return l.Count == CountFailedLogins }) {
 		k.Limits = append(k.Limits, builtIn()...)
@@ -115,6 +113,7 @@ func (k *checker) check() {
 	k.checkRules()
 	k.checkTests()
 	k.checkLimits()
+	k.checkRedis()
 	k.checkNumbers()
 	k.checkWords()
 }

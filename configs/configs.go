@@ -43,10 +43,12 @@ type Config struct {
 	Catalog        string         `yaml:"catalog"` // "filtered" or "off"
 	Search         bool           `yaml:"search"`  // /v1/search, from the catalog
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+	Redis          Redis          `yaml:"redis"`
 
 	Log             Log      `yaml:"log"`
 	Health          Health   `yaml:"health"`
 	Admin           Admin    `yaml:"admin"`
+	Metrics         Metrics  `yaml:"metrics"`
 	StateDir        string   `yaml:"state_dir" is:"file"`
 	ShutdownDelay   Duration `yaml:"shutdown_delay"`
 	ShutdownTimeout Duration `yaml:"shutdown_timeout"`
@@ -142,6 +144,7 @@ type Rule struct {
 	Allow        auth.Actions   `yaml:"allow"`
 	Deny         auth.Actions   `yaml:"deny"`
 	From         []netip.Prefix `yaml:"from"`
+	DryRun       bool           `yaml:"dry_run"` // as auth.Rule has it
 
 	Where string `yaml:"-"` // "rules[1] at regward.yaml:12"
 }
@@ -167,8 +170,8 @@ type Uploads struct {
 type Limit struct {
 	Name         string         `yaml:"name"`
 	Count        Count          `yaml:"count"`
-	Rate         ratelimit.Rate `yaml:"rate"`  // its Burst is Burst
-	Burst        int            `yaml:"burst"` // as written; 0 is unset
+	RateText     Amount         `yaml:"rate"`
+	BurstText    Amount         `yaml:"burst"`
 	Per          Per            `yaml:"per"`
 	Subjects     []auth.Subject `yaml:"subjects"`     // none: everyone
 	Repositories []auth.Pattern `yaml:"repositories"` // none: all
@@ -176,7 +179,9 @@ type Limit struct {
 	Exempt       Exempt         `yaml:"exempt"`
 	DryRun       bool           `yaml:"dry_run"`
 
-	Where string `yaml:"-"` // "limits[0] at regward.yaml:31", or "built in"
+	Rate  ratelimit.Rate `yaml:"-"` // bytes in a time for CountBytes; zero for CountTransfers
+	Most  int            `yaml:"-"` // at once, for CountTransfers; else 0
+	Where string         `yaml:"-"` // "limits[0] at regward.yaml:31", or "built in"
 }
 
 // Count is what a limit counts.
@@ -187,8 +192,14 @@ const (
 	CountPulls        Count = "pulls"
 	CountPushes       Count = "pushes"
 	CountRequests     Count = "requests"
+	CountBytes        Count = "bytes"     // sent and received; slows down, never refuses
+	CountTransfers    Count = "transfers" // blobs in flight at once
 	CountFailedLogins Count = "failed_logins"
 )
+
+// Amount is a rate or a burst as the file has it, in the shortest way to write
+// it: what it may be depends on what is counted.
+type Amount string
 
 // Per is whose bucket a limit takes from.
 type Per string
@@ -254,13 +265,18 @@ type Admin struct {
 	Pprof     bool     `yaml:"pprof"`
 }
 
+// Metrics shapes what /metrics tells.
+type Metrics struct {
+	PerNamespace bool `yaml:"per_namespace"` // the namespace as a label
+}
+
 // PolicyRules are the rules as auth.NewPolicy takes them.
 func (c *Config) PolicyRules() []auth.Rule {
 	rules := make([]auth.Rule, 0, len(c.Rules))
 	for _, r := range c.Rules {
 		rules = append(rules, auth.Rule{
 			Subjects: r.Subjects, Repositories: r.Repositories,
-			Allow: r.Allow, Deny: r.Deny, From: r.From, Where: r.Where,
+			Allow: r.Allow, Deny: r.Deny, From: r.From, DryRun: r.DryRun, Where: r.Where,
 		})
 	}
 	return rules

@@ -35,6 +35,7 @@ func NeedRestart(from, to *Config) []string {
 		{"health.listen", !slices.Equal(from.Health.Listen, to.Health.Listen)},
 		{"admin.listen", !slices.Equal(from.Admin.Listen, to.Admin.Listen)},
 		{"state_dir", from.StateDir != to.StateDir},
+		{"redis", !from.Redis.same(&to.Redis)},
 	} {
 		if k.differ {
 			out = append(out, k.key)

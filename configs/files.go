@@ -27,6 +27,10 @@ func (k *checker) files() {
 		}
 		u.ClientCert, u.ClientKey = k.pair(at+".client_cert_file", u.ClientCertFile, at+".client_key_file", u.ClientKeyFile)
 	}
+	k.Redis.CA, _ = k.read("redis.ca_file", k.Redis.CAFile, maxPEM)
+	if len(k.Redis.CA) > 0 && !x509.NewCertPool().AppendCertsFromPEM(k.Redis.CA) {
+		k.bad("redis.ca_file", k.Redis.CAFile+" holds no certificate in PEM", "")
+	}
 	k.htpasswd()
 	if !k.Token.Create {
 		k.read("token.key_file", k.Token.KeyFile, auth.MaxKeyFile)

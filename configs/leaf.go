@@ -18,7 +18,7 @@ import (
 func isLeaf(v reflect.Value) bool {
 	switch v.Addr().Interface().(type) {
 	case *string, *bool, *int, **bool, *Duration, *Secret, **url.URL, *netip.Addr, *netip.Prefix,
-		*auth.Subject, *auth.Pattern, *auth.Action, *ratelimit.Rate, *Count, *Per:
+		*auth.Subject, *auth.Pattern, *auth.Action, *Amount, *Count, *Per:
 		return true
 	}
 	return false
@@ -59,8 +59,8 @@ func parseLeaf(text string, v reflect.Value) error {
 		*t, err = auth.ParsePattern(text)
 	case *auth.Action:
 		*t, err = parseAction(text)
-	case *ratelimit.Rate:
-		*t, err = ratelimit.ParseRate(text)
+	case *Amount:
+		*t, err = Amount(text), checkText(text) // read once it is known what is counted
 	case *Count:
 		*t, err = parseCount(text)
 	case *Per:
@@ -217,12 +217,10 @@ func parseAction(text string) (auth.Action, error) {
 
 func parseCount(text string) (Count, error) {
 	switch c := Count(text); c {
-	case CountPulls, CountPushes, CountRequests, CountFailedLogins:
+	case CountPulls, CountPushes, CountRequests, CountBytes, CountTransfers, CountFailedLogins:
 		return c, nil
-	case "bytes", "transfers":
-		return "", fault{text + " are not counted yet", "count pulls, pushes, requests or failed_logins"}
 	}
-	return "", choice(text, "pulls", "pushes", "requests", "failed_logins")
+	return "", choice(text, countWords()...)
 }
 
 func parsePer(text string) (Per, error) {

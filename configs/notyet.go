@@ -31,7 +31,7 @@ func notYet(path string) (planned, bool) {
 		return planned{fix: fixLogins}, true
 	case "rules[].tags":
 		return planned{fix: fixRule}, true
-	case "rules[].immutable", "rules[].dry_run":
+	case "rules[].immutable":
 		return planned{[]string{"false"}, fixRule}, true
 	case "token.refresh":
 		return planned{[]string{"false"}, "leave it out; logins are asked for again when a token ends"}, true
@@ -39,10 +39,6 @@ func notYet(path string) (planned, bool) {
 		return planned{fix: "leave it out; let the balancer send X-Forwarded-For and name its networks in trusted_proxies"}, true
 	case "cors":
 		return planned{fix: "leave it out; pages of other origins cannot ask this registry"}, true
-	case "redis":
-		return planned{fix: "leave it out and run one instance; limits are kept in its memory"}, true
-	case "metrics.per_namespace":
-		return planned{[]string{"false"}, "leave it out; metrics carry no namespace"}, true
 	}
 	return planned{}, false
 }
@@ -50,18 +46,9 @@ func notYet(path string) (planned, bool) {
 // planned handles a key that is not in the schema but will be, and reports
 // whether it was one.
 func (r *reader) planned(path string, key, value *yaml.Node) bool {
-	if path == "metrics" && value.Kind == yaml.MappingNode { // its only key is planned too
-		for i := 0; i+1 < len(value.Content); i += 2 {
-			sub := path + "." + value.Content[i].Value
-			if !r.planned(sub, value.Content[i], value.Content[i+1]) {
-				r.unknown(path, value.Content[i], []string{"per_namespace"})
-			}
-		}
-		return true
-	}
 	p, ok := notYet(withoutIndices(path))
 	if !ok {
-		return path == "metrics" && isNull(value)
+		return false
 	}
 	empty := isNull(value) || value.Kind != yaml.ScalarNode && value.Kind != yaml.AliasNode && len(value.Content) == 0
 	if empty || value.Kind == yaml.ScalarNode && slices.Contains(p.neutral, value.Value) {

@@ -7,9 +7,11 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/regward/regward/auth"
+	"github.com/regward/regward/ratelimit"
 )
 
 // Field is one effective value, as `config show` prints it.
@@ -93,8 +95,11 @@ func (c *Config) showOne(path string, v reflect.Value, out *[]Field) {
 
 // effective is l with what it leaves out.
 func effective(l Limit) Limit {
-	if l.Burst == 0 {
-		l.Burst = cmp.Or(l.Rate.Burst, l.Rate.Events)
+	switch {
+	case l.Count == CountBytes:
+		l.BurstText = Amount(ratelimit.FormatBytes(l.Rate.Burst))
+	case l.Count != CountTransfers:
+		l.BurstText = Amount(strconv.Itoa(cmp.Or(l.Rate.Burst, l.Rate.Events)))
 	}
 	if everyone, err := auth.ParseSubject("everyone"); err == nil && len(l.Subjects) == 0 {
 		l.Subjects = []auth.Subject{everyone}
@@ -200,7 +205,18 @@ func (c *Config) written(path, name string) string {
 	return name
 }
 
+// rate is how much the limit lets through, in words: "100/6h burst 200".
 func rate(l Limit) string {
+	switch {
+	case l.Count == CountTransfers:
+		return fmt.Sprintf("%d at once of", l.Most)
+	case l.Count == CountBytes:
+		s := l.Rate.ByteString()
+		if second, err := ratelimit.ParseByteRate(s); err == nil && second.Burst != l.Rate.Burst {
+			s += " burst " + ratelimit.FormatBytes(l.Rate.Burst)
+		}
+		return s
+	}
 	s := l.Rate.String()
 	if l.Rate.Burst != 0 && l.Rate.Burst != l.Rate.Events {
 		s += fmt.Sprintf(" burst %d", l.Rate.Burst)

@@ -74,43 +74,6 @@ func (d Duration) String() string {
 // MarshalText is String.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// Size is a number of bytes: 500, 20kB, 20MB, 1GB, 64KiB, 1MiB, 2GiB.
-type Size int64
-
-// ParseSize reads a Size.
-func ParseSize(s string) (Size, error) {
-	i := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
-	if i < 0 {
-		i = len(s)
-	}
-	n, err := strconv.ParseInt(s[:i], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%q is no size", s)
-	}
-	factor := int64(1)
-	switch strings.TrimSpace(s[i:]) {
-	case "", "B":
-	case "kB", "KB":
-		factor = 1e3
-	case "MB":
-		factor = 1e6
-	case "GB":
-		factor = 1e9
-	case "KiB":
-		factor = 1 << 10
-	case "MiB":
-		factor = 1 << 20
-	case "GiB":
-		factor = 1 << 30
-	default:
-		return 0, fmt.Errorf("%q has a unit that is not one of B, kB, MB, GB, KiB, MiB, GiB", s)
-	}
-	if n > (1<<62)/factor {
-		return 0, fmt.Errorf("%q is too much", s)
-	}
-	return Size(n * factor), nil
-}
-
 // Secret is a value that prints as *** in every verb and encoding. The zero
 // Secret is no secret at all, and prints as nothing.
 type Secret struct{ text *string }

@@ -39,21 +39,6 @@ func TestDuration(t *testing.T) {
 	}
 }
 
-func TestSize(t *testing.T) {
-	for in, want := range map[string]configs.Size{
-		"500": 500, "20MB": 20e6, "64KiB": 64 << 10, "1GB": 1e9, "2GiB": 2 << 30, "3 MB": 3e6,
-		"": -1, "MB": -1, "5XB": -1, "99999999999GB": -1, "-1": -1, "1.5MB": -1,
-	} {
-		got, err := configs.ParseSize(in)
-		if err != nil {
-			got = -1
-		}
-		if got != want {
-			t.Errorf("%q: got %v (%v), want %v", in, got, err, want)
-		}
-	}
-}
-
 func TestSecretPrintsAsStars(t *testing.T) {
 	s := configs.NewSecret("hunter2")
 	nested := struct {

@@ -166,7 +166,7 @@ func (r Rate) checked() (Rate, error) {
 	if r == (Rate{}) {
 		return r, nil
 	}
-	if r.Events < 1 || r.Events > maxEvents || r.Per < minPer || r.Per > maxPer || r.Burst < 0 || r.Burst > maxEvents {
+	if r.Events < 1 || r.Events > MaxBytes || r.Per < minPer || r.Per > maxPer || r.Burst < 0 || r.Burst > MaxBytes {
 		return Rate{}, fmt.Errorf("ratelimit: no rate: %d events in %v, burst %d", r.Events, r.Per, r.Burst)
 	}
 	if r.Burst == 0 {
