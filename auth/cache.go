@@ -28,10 +28,12 @@ type Cache struct {
 	wait time.Duration
 
 	proven   shards[proven]
-	good     shards[time.Time] // when a login was last proven from a source: there it is not locked out
+	good     shards[proven] // when a login was last proven from a source: there it is not locked out
 	rejected shards[time.Time]
 	tokens   shards[*Identity]
 	forged   shards[struct{}] // tokens with a wrong signature
+
+	revoked revoked
 
 	hashing   *slots // a core for each
 	asking    *slots // of Remote providers
@@ -48,6 +50,11 @@ type proven struct {
 	at time.Time
 }
 
+// goodOf keeps of id no more than a revocation asks for.
+func goodOf(id Identity, at time.Time) proven {
+	return proven{Identity{Name: id.Name, Epoch: id.Epoch}, at}
+}
+
 // cacheKey is a keyed hash: what is in it cannot be read from it.
 type cacheKey [sha256.Size]byte
 
@@ -59,7 +66,7 @@ func NewCache(size int, now func() time.Time) *Cache {
 		now:      now,
 		wait:     MaxLoginWait,
 		proven:   newShards[proven](size),
-		good:     newShards[time.Time](size),
+		good:     newShards[proven](size),
 		rejected: newShards[time.Time](size),
 		tokens:   newShards[*Identity](size),
 		forged:   newShards[struct{}](MaxBadTokens),
@@ -68,6 +75,8 @@ func NewCache(size int, now func() time.Time) *Cache {
 		flights:  flights{under: map[cacheKey]*flight{}},
 		buffers:  sync.Pool{New: func() any { return new([]byte) }},
 	}
+	k.revoked.now = now
+	k.revoked.table.Store(&revocations{})
 	_, _ = rand.Read(k.key[:]) // never fails
 	return k
 }
@@ -97,7 +106,7 @@ func (k *Cache) Stats() (hits, misses uint64, proven, rejected, tokens int) {
 // guessing until a guess is one that somebody else has proven, and faster than
 // before. It is not asked for a login proven from the same source within
 // GoodBefore. A check goes on when the one who began it is gone. Without by
-// (nil) nobody can log in.
+// (nil) nobody can log in. What was proven before a revocation is asked again.
 func (k *Cache) Login(ctx context.Context, by Authenticator, c Credential, t CacheTimes, g Guard) (id Identity, hit bool, err error) {
 	if c.Kind == None {
 		return Identity{}, false, ErrNotMine
@@ -136,6 +145,8 @@ func (k *Cache) Login(ctx context.Context, by Authenticator, c Credential, t Cac
 			return Identity{}, false, err
 		}
 		switch {
+		case f.err == nil && l.revoked.ended(&f.id):
+			continue // revoked while it was checked, or while we waited: asked again
 		case leads:
 			return f.id, false, f.err
 		case f.err == nil:
@@ -167,7 +178,7 @@ type login struct {
 func (l *login) known() (id Identity, err error, ok bool) {
 	if p, ok := l.proven.get(l.key); ok {
 		now := l.now()
-		if fresh(p.at, now, l.times.TTL) && (p.id.Expires.IsZero() || now.Before(p.id.Expires)) {
+		if fresh(p.at, now, l.times.TTL) && (p.id.Expires.IsZero() || now.Before(p.id.Expires)) && !l.revoked.ended(&p.id) {
 			return p.id, nil, true
 		}
 	}
@@ -192,8 +203,8 @@ func (l *login) admit() error {
 
 // spared reports a login proven from the same source not long ago.
 func (l *login) spared() bool {
-	at, ok := l.good.get(l.here)
-	return ok && fresh(at, l.now(), GoodBefore)
+	p, ok := l.good.get(l.here)
+	return ok && fresh(p.at, l.now(), GoodBefore) && !l.revoked.ended(&p.id)
 }
 
 // mayDo reports whether we could find out what the leader of f could not: a
@@ -207,8 +218,8 @@ func (l *login) share(id Identity) (Identity, error) {
 	if err := l.admit(); err != nil {
 		return Identity{}, err
 	}
-	if _, ok := l.good.get(l.here); !ok {
-		l.good.add(l.here, l.now())
+	if p, ok := l.good.get(l.here); !ok || l.revoked.ended(&p.id) {
+		l.good.add(l.here, goodOf(id, l.now()))
 	}
 	return id, nil
 }
@@ -236,15 +247,20 @@ func (l *login) fly(ctx context.Context, f *flight) {
 
 // ask has the providers check, and remembers yes and no, but not "could not
 // find out" nor what the guard says about this one (refused).
+//
+// The revocations are those from before the check: one that comes meanwhile
+// ends what the check proves.
 func (l *login) ask(ctx context.Context) (id Identity, refused bool, err error) {
+	before := *l.revoked.table.Load()
 	id, refused, err = l.check(ctx)
+	id.Epoch = before.of(id.Name)
 	switch now := l.now(); {
 	case refused:
 		return Identity{}, true, err
 	case err == nil:
 		l.rejected.remove(l.key)
 		l.proven.add(l.key, proven{id, now})
-		l.good.add(l.here, now)
+		l.good.add(l.here, goodOf(id, now))
 		return id, false, nil
 	case errors.Is(err, ErrRejected), errors.Is(err, ErrNotMine), errors.Is(err, ErrMalformed):
 		l.proven.remove(l.key)
@@ -320,7 +336,8 @@ func (k *Cache) sourceKey(key cacheKey, g Guard) cacheKey {
 
 // Bearer verifies a token of ours, or remembers that it did. The identity is
 // shared and must not be changed. See Tokens.Verify for errors; a token that
-// another instance made for later than TokenLeeway from now is rejected too.
+// another instance made for later than TokenLeeway from now is rejected too, and
+// one that a revocation has ended is ErrRevoked.
 func (k *Cache) Bearer(t *Tokens, token, audience string) (*Identity, error) {
 	if len(token) > MaxToken {
 		return nil, rejected("too long")
@@ -328,6 +345,9 @@ func (k *Cache) Bearer(t *Tokens, token, audience string) (*Identity, error) {
 	key := k.tokenKey(t, token, audience)
 	if id, ok := k.tokens.get(key); ok {
 		k.hits.Add(1)
+		if k.revoked.ended(id) {
+			return nil, ErrRevoked
+		}
 		return id, nil
 	}
 	if _, ok := k.forged.get(key); ok {
@@ -346,6 +366,9 @@ func (k *Cache) Bearer(t *Tokens, token, audience string) (*Identity, error) {
 		return nil, rejected("not valid yet")
 	}
 	k.tokens.add(key, &id)
+	if k.revoked.ended(&id) {
+		return nil, ErrRevoked
+	}
 	return &id, nil
 }
 

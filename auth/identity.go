@@ -14,6 +14,8 @@ type Identity struct {
 	Via     string    // which provider said so: "htpasswd", later "ldap", ...
 	Expires time.Time // of the token; zero for none
 	ID      string    // jti of the token, "" without one
+	Issued  time.Time // of the token, to the second; zero without one
+	Epoch   Epoch     // the user's latest revocation when this was proven
 
 	// Capped says that Scope is a ceiling: a bearer token may only narrow.
 	Capped bool

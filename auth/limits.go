@@ -34,4 +34,6 @@ const (
 	MaxBadTokens      = 1024             // remembered tokens with a wrong signature
 	GoodBefore        = 24 * time.Hour   // how long a proven login is spared the failed-login limits
 	TokenLeeway       = time.Minute      // that another instance's clock may be ahead
+	MaxRevoked        = 10_000           // users with a revocation in force
+	RevokedGrace      = 15 * time.Minute // after which an instance that knows no revocation of a user may prove it anew
 )

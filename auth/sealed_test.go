@@ -29,6 +29,7 @@ func TestTokensCarryWhatIsSealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	want.Capped, want.Scope, want.Expires, want.ID = true, one(auth.Pull, "a/b"), time.Unix(1_800_000_300, 0), got.ID
+	want.Issued = time.Unix(1_800_000_000, 0)
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}

@@ -112,6 +112,7 @@ type claims struct {
 	Via       string        `json:"via,omitempty"`
 	Proof     string        `json:"proof,omitempty"`
 	Sealed    string        `json:"sealed,omitempty"`
+	Epoch     Epoch         `json:"epoch,omitempty"`
 }
 
 // claimAccess is distribution's form of an access.
@@ -136,6 +137,7 @@ func (t *Tokens) Issue(id Identity, audience string, scope []Access, now time.Ti
 		Access:    toClaims(scope),
 		Groups:    id.Groups,
 		Via:       id.Via,
+		Epoch:     id.Epoch,
 	}
 	if id.Proof != [16]byte{} {
 		c.Proof = base64.RawURLEncoding.EncodeToString(id.Proof[:])
@@ -267,7 +269,7 @@ func readClaims(payload []byte, audience string) (id Identity, notBefore time.Ti
 		return id, notBefore, rejected("made for another hostname")
 	case c.Issuer != audience:
 		return id, notBefore, rejected("made by another issuer")
-	case c.ID == "" || c.Expires <= 0 || c.Expires < c.NotBefore || c.Access == nil:
+	case c.ID == "" || c.Expires <= 0 || c.Expires < c.NotBefore || c.Access == nil || c.Epoch < 0:
 		return id, notBefore, rejected("claims are missing")
 	}
 	scope, err := fromClaims(c.Access)
@@ -276,8 +278,8 @@ func readClaims(payload []byte, audience string) (id Identity, notBefore time.Ti
 	}
 	id = Identity{
 		Name: c.Subject, Groups: c.Groups, Via: c.Via, ID: c.ID,
-		Expires: time.Unix(c.Expires, 0),
-		Capped:  true, Scope: scope,
+		Expires: time.Unix(c.Expires, 0), Issued: time.Unix(c.IssuedAt, 0), Epoch: c.Epoch,
+		Capped: true, Scope: scope,
 	}
 	if c.Proof != "" {
 		proof, err := strictBase64(c.Proof)

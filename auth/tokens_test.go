@@ -54,6 +54,7 @@ func TestTokensComeBack(t *testing.T) {
 		{auth.Identity{}, nil}, // anonymous, nothing (T09, T31)
 		{auth.Identity{Name: "ann", Groups: []string{"dev", "<ops>&"}, Via: "htpasswd", Proof: [16]byte{1, 2}},
 			[]auth.Access{{Repository: "a/b", Action: auth.Pull}, {Repository: "a/b", Action: auth.Push}, {Action: auth.List}, {Repository: "c", Action: auth.Delete}}},
+		{auth.Identity{Name: "bob", Epoch: 1_799_999_999_123}, nil},
 		{auth.Identity{Name: "\u00fc<>"}, []auth.Access{{Repository: "host:5000/x", Action: auth.Pull}}},
 	} {
 		token := issue(t, tokens, tt.id, tt.scope...)
@@ -66,6 +67,7 @@ func TestTokensComeBack(t *testing.T) {
 		}
 		want := tt.id
 		want.Capped, want.Scope, want.Expires, want.ID = true, tt.scope, time.Unix(1_800_000_300, 0), got.ID
+		want.Issued = time.Unix(1_800_000_000, 0)
 		if d := cmp.Diff(want, got); d != "" || got.ID == "" {
 			t.Errorf("-want +got\n%s", d)
 		}

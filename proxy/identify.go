@@ -86,7 +86,7 @@ func (x *exchange) badToken(err error) error {
 	case errors.Is(err, errExpired):
 		x.credential = "expired token"
 		e.msg, e.reason = "the token presented has expired", reasonExpired
-	case errors.Is(err, errRevoked):
+	case errors.Is(err, errRevoked), errors.Is(err, auth.ErrRevoked):
 		x.credential = "revoked token"
 		e.msg, e.reason = "the login this token was given to has changed: log in again", reasonRevoked
 	case errors.As(err, &foreign):
