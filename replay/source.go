@@ -1,0 +1,152 @@
+package replay
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// File is what reading one file came to.
+type File struct {
+	Name       string   `json:"name"`
+	Format     Format   `json:"format"`
+	Lines      int64    `json:"lines"`
+	Requests   int64    `json:"requests"`
+	Users      int64    `json:"users_known"`  // requests of which it is known who came
+	Bad        int64    `json:"bad"`          // lines that could not be read
+	BadLines   []string `json:"bad_lines"`    // the first three: "17: ..."
+	OutOfOrder int64    `json:"out_of_order"` // requests further from their place than Window
+	BrokenOff  string   `json:"broken_off,omitempty"`
+}
+
+// source is a file being read.
+type source struct {
+	File
+	at     int // its place in the list
+	parser *parser
+	r      *bufio.Reader
+	close  func() error
+	skip   bool // the rest of a line too long
+
+	next  *Entry
+	last  time.Time // the latest line's time
+	reuse func() *Entry
+}
+
+// counting counts what is read of a file as it lies on the disk.
+type counting struct {
+	io.Reader
+	n *atomic.Int64
+}
+
+func (c counting) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// open opens a file, "-" being stdin: gzip is known by its first bytes, the
+// format by the first lines.
+func open(name string, at int, o *Options, done *atomic.Int64) (*source, error) {
+	s := &source{File: File{Name: name, BadLines: []string{}}, at: at, close: func() error { return nil }}
+	var in io.Reader = o.Stdin
+	if name == "-" {
+		s.Name = "stdin"
+	} else {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			f.Close()
+			return nil, fmt.Errorf("%s is a folder: name the logs in it", name)
+		}
+		in, s.close = f, f.Close
+	}
+	s.r = bufio.NewReaderSize(counting{in, done}, maxLine)
+	if magic, _ := s.r.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
+		plain, err := gzip.NewReader(s.r)
+		if err != nil {
+			s.close()
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		s.r = bufio.NewReaderSize(plain, maxLine)
+	}
+	s.Format = o.Format
+	if s.Format == Detect {
+		first, _ := s.r.Peek(maxLine)
+		s.Format = detect(first)
+	}
+	s.parser = newParser(s.Format, o.UserFrom)
+	return s, nil
+}
+
+// advance reads on to the next request; next is nil at the end.
+func (s *source) advance() error {
+	s.next = nil
+	var e *Entry
+	for {
+		line, err := s.r.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			if !s.skip {
+				s.line()
+				s.bad(line, "longer than "+strconv.Itoa(maxLine>>10)+" kB: ")
+			}
+			s.skip = true
+			continue
+		}
+		whole := !s.skip
+		s.skip = false
+		line = bytes.TrimRight(line, "\r\n")
+		if whole && len(line) > 0 {
+			s.line()
+			if e == nil {
+				e = s.reuse()
+			}
+			*e = Entry{File: s.at}
+			switch s.parser.line(line, e) {
+			case entry:
+				if err != nil && !errors.Is(err, io.EOF) {
+					break // half a line
+				}
+				s.Requests++
+				if e.UserKnown {
+					s.Users++
+				}
+				s.next = e
+				return nil
+			case bad:
+				s.bad(line, "")
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader):
+			s.BrokenOff = err.Error() // what is there so far counts
+			return nil
+		case err != nil:
+			return fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+}
+
+func (s *source) line() { s.Lines++ }
+
+// bad counts a line that could not be read, and keeps the first ones.
+func (s *source) bad(line []byte, why string) {
+	if s.Bad++; len(s.BadLines) < maxShown {
+		more := ""
+		if len(line) > maxShow {
+			line, more = line[:maxShow], "..."
+		}
+		s.BadLines = append(s.BadLines, strconv.FormatInt(s.Lines, 10)+": "+why+strconv.Quote(string(line))+more)
+	}
+}
