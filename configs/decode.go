@@ -192,7 +192,7 @@ func (r *reader) unknown(path string, key *yaml.Node, known []string) {
 		msg += fmt.Sprintf("; did you mean %q?", best)
 		// It is not missing as well: one mistake, one report.
 		r.note(join(path, best), key, origin{absent: true})
-	} else if home := homeOf(key.Value); home != "" && home != path {
+	} else if home := homeOf(key.Value); home != "" && home != path && (home != "redis" || path == "") { // its keys have names of everyday use
 		msg += fmt.Sprintf("; it belongs in %s", home)
 	} else if path != "" {
 		fix = "known here: " + strings.Join(known, ", ")

@@ -16,9 +16,11 @@ func Diff(from, to *Config) []string {
 	var out []string
 	out = append(out, diffRights(from, to)...)
 	out = append(out, diffDenials(from, to)...)
+	out = append(out, diffTried(from, to)...)
 	out = append(out, diffGroups(from, to)...)
 	out = append(out, diffLimits(from, to)...)
 	out = append(out, diffFields(from, to)...)
+	out = append(out, diffRedis(from, to)...)
 	out = append(out, diffUpstreams(from, to)...)
 	return append(out, diffLogins(from, to)...)
 }
@@ -76,8 +78,8 @@ func networks(list []netip.Prefix) string {
 	return strings.Join(words, ", ")
 }
 
-func allows(r Rule) auth.Actions { return r.Allow }
-func denies(r Rule) auth.Actions { return r.Deny }
+func allows(r Rule) auth.Actions { return r.Allow } // dry runs too: they allow
+func denies(r Rule) auth.Actions { return only(r.Deny, !r.DryRun) }
 
 // in reports whether one of the others says as much.
 func (r right) in(others []right) bool {
@@ -117,6 +119,23 @@ func diffDenials(from, to *Config) []string {
 		}
 	}
 	return append(sentences(more, "is now denied %s on %s"), sentences(fewer, "is no longer denied %s on %s")...)
+}
+
+// diffRedis tells of secrets, which are not shown.
+func diffRedis(from, to *Config) []string {
+	var out []string
+	for _, s := range []struct {
+		key  string
+		a, b Secret
+	}{
+		{"redis.password", from.Redis.Password, to.Redis.Password},
+		{"redis.sentinel_password", from.Redis.SentinelPassword, to.Redis.SentinelPassword},
+	} {
+		if s.a.Reveal() != s.b.Reveal() && !s.a.IsZero() && !s.b.IsZero() {
+			out = append(out, s.key+" is another one")
+		}
+	}
+	return out
 }
 
 // sentences unites the actions of one subject on one pattern.

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -117,7 +118,7 @@ func (l *Limit) readBurst() (int, error) {
 				return size, nil
 			}
 		}
-		return 0, err
+		return 0, fault{err.Error(), fmt.Sprintf("write how many %s may come at once", cmp.Or(string(l.Count), "events"))}
 	case n < 1:
 		return 0, fault{fmt.Sprintf("%d would let nobody through", n), "leave it out for the rate's own count"}
 	case n > maxBurst:

@@ -40,6 +40,9 @@ func (k *checker) promises() {
 		}
 		d := policy.Decide(&caller, []auth.Access{access})
 		if d.Allowed() == want {
+			if d.WouldDeny != "" { // a promise is about what holds now
+				k.maybe(at, "this promise would be broken: "+d.WouldDeny, "change the rule before it is more than a dry run, or this promise")
+			}
 			continue
 		}
 		verb, by := "may", "by "+d.Rule
@@ -49,7 +52,14 @@ func (k *checker) promises() {
 		if d.Rule == "" {
 			by = "as no rule allows it"
 		}
-		k.bad(at, fmt.Sprintf("%s %s %s %s, %s", caller, verb, action, t.Repository, by), "change the rule, or this promise")
+		fix := "change the rule, or this promise"
+		if d.WouldDeny != "" {
+			fix = d.WouldDeny + ": take dry_run out there, or change this promise"
+			if d.WouldDenyRule == d.Rule {
+				fix = d.WouldDeny + ": leave that one out, or change this promise"
+			}
+		}
+		k.bad(at, fmt.Sprintf("%s %s %s %s, %s", caller, verb, action, t.Repository, by), fix)
 	}
 }
 

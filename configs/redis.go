@@ -63,7 +63,7 @@ func (k *checker) checkRedis() {
 		return
 	}
 	if len(r.Addresses) == 0 {
-		if k.anyRedis() && !k.absentBelow("redis.addresses") {
+		if k.anyRedis() && !k.given("redis.addresses") {
 			k.bad("redis.addresses", "missing: where is it?", "write addresses: redis:6379")
 		}
 		return
@@ -131,9 +131,13 @@ func parseRedisAddress(addr, mode string) (string, error) {
 	if strings.Contains(addr, "@") {
 		return "", fault{"there is a login in it", "write the host and its port alone, and username and password beside addresses"}
 	}
-	host, err := parseHostname(addr)
+	// The names that compose gives its services may have an underscore.
+	host, err := parseHostname(strings.ReplaceAll(addr, "_", "x"))
 	if err != nil {
-		return "", err
+		return "", fault{fmt.Sprintf("%q is neither a host name nor an IP address with a port", clip(addr)), "write redis:" + port}
+	}
+	if strings.Contains(addr, "_") {
+		host = strings.ToLower(addr)
 	}
 	if _, _, err := net.SplitHostPort(host); err != nil {
 		return "", fault{fmt.Sprintf("%q has no port", clip(addr)), fmt.Sprintf("write %q", net.JoinHostPort(host, port))}

@@ -15,7 +15,9 @@ func (k *checker) warn() {
 	}
 	for i, r := range k.Rules {
 		at := fmt.Sprintf("rules[%d]", i)
-		k.warnDead(i, at, r)
+		if !k.warnDead(i, at, r) {
+			k.warnDryAllow(at, r)
+		}
 		k.warnAnonymous(at, r)
 		k.warnPushOnly(at, r)
 		k.warnPullOnly(i, at, r)
@@ -38,6 +40,7 @@ func (k *checker) warn() {
 		k.warnUnreachable(at, l)
 		k.warnNowhere(at, l.Repositories, "nobody can reach this limit")
 		k.warnTwice(i, at, l)
+		k.warnAbsurd(at, l)
 	}
 	k.warnShortName()
 	k.warnPlaces()
@@ -59,14 +62,16 @@ func actions(s auth.Actions) []auth.Action {
 
 // warnDead finds rules that never settle anything: each case of theirs is
 // denied, or settled by an earlier rule of the same kind, which is named first.
-func (k *checker) warnDead(i int, at string, r Rule) {
+// Of a dry run there is nothing to tell, where a rule in force says the same.
+// It reports whether this is one.
+func (k *checker) warnDead(i int, at string, r Rule) bool {
 	by := ""
 	for _, s := range r.Subjects {
 		for _, p := range r.Repositories {
 			for _, a := range actions(r.Allow | r.Deny) {
 				j := k.settledBy(i, r, s, p, a)
 				if j < 0 {
-					return
+					return false
 				}
 				if by == "" {
 					by = k.Rules[j].Where
@@ -77,14 +82,22 @@ func (k *checker) warnDead(i int, at string, r Rule) {
 	if by != "" {
 		k.maybe(at, "this rule can never decide: "+by+" covers all of it", "leave one of the two out")
 	}
+	return by != ""
+}
+
+// warnDryAllow: who reads dry_run as "does nothing yet" opens what was closed.
+func (k *checker) warnDryAllow(at string, r Rule) {
+	if r.DryRun && r.Allow != 0 {
+		k.maybe(at+".dry_run", fmt.Sprintf("this rule allows %s all the same: a dry run of an allow tells what would be denied without it", r.Allow), "leave the rule out, if nobody is to have that yet")
+	}
 }
 
 // settledBy is the index of another rule that settles a of s on p whenever
 // rule i would be named for it, or -1.
 func (k *checker) settledBy(i int, r Rule, s auth.Subject, p auth.Pattern, a auth.Action) int {
 	for j, o := range k.Rules {
-		stronger := o.Deny.Has(a) && r.Deny == 0
-		same := j < i && (o.Allow.Has(a) && r.Allow.Has(a) || o.Deny.Has(a) && r.Deny.Has(a))
+		stronger := o.Deny.Has(a) && !o.DryRun && r.Deny == 0
+		same := (o.Allow.Has(a) && r.Allow.Has(a) || o.Deny.Has(a) && r.Deny.Has(a)) && (j < i && o.DryRun == r.DryRun || r.DryRun && !o.DryRun)
 		if i != j && (stronger || same) && (len(o.From) == 0 || slices.Equal(o.From, r.From)) &&
 			covers(o.Subjects, s) && k.contains(o.Repositories, p) {
 			return j
@@ -232,8 +245,17 @@ func (k *checker) warnUnreachable(at string, l Limit) {
 		k.maybe(at+".exempt", never+"it spares all whom it counts", "leave exempt out, or count somebody else")
 		return
 	}
-	action, ok := map[Count]auth.Action{CountPulls: auth.Pull, CountPushes: auth.Push}[l.Count]
-	if !ok {
+	var any []auth.Action
+	switch l.Count {
+	case CountPulls:
+		any = []auth.Action{auth.Pull}
+	case CountPushes:
+		any = []auth.Action{auth.Push}
+	case CountBytes, CountTransfers:
+		any = []auth.Action{auth.Pull, auth.Push}
+	case CountRequests:
+		any = []auth.Action{auth.Pull, auth.Push, auth.Delete}
+	default:
 		return
 	}
 	patterns := l.Repositories
@@ -246,20 +268,29 @@ func (k *checker) warnUnreachable(at string, l Limit) {
 	}
 	for _, s := range who {
 		for _, p := range patterns {
-			if k.may(s, p, action) {
+			if slices.ContainsFunc(any, func(a auth.Action) bool { return k.may(s, p, a) }) {
 				return
 			}
 		}
 	}
-	k.maybe(at, fmt.Sprintf("%sno rule allows %s to whom it counts", never, action), "add a rule, or leave the limit out")
+	what := ""
+	for i, a := range any {
+		what += map[bool]string{true: ", "}[i > 0] + a.String()
+	}
+	where := ""
+	if len(l.Repositories) > 0 {
+		where = " on " + strings.Join(texts(l.Repositories), ", ")
+	}
+	k.maybe(at, fmt.Sprintf("%sno rule allows %s%s to whom it counts", never, what, where), "add a rule, or leave the limit out")
 }
 
 // warnTwice finds callers whom two limits count for the same thing, which is
 // seldom meant: all limits that match are asked, not the nearest alone. A
-// narrower network, or a bucket that callers share, is taken as meant.
+// narrower network, a bucket that callers share, or a dry run beside the limit
+// that it may replace is taken as meant.
 func (k *checker) warnTwice(i int, at string, l Limit) {
 	for j, o := range k.Limits[:i] {
-		if o.Count != l.Count || l.Count == CountFailedLogins || !slices.Equal(o.From, l.From) || !personal(o.Per) || !personal(l.Per) || !k.overlapAny(o, l) {
+		if o.Count != l.Count || l.Count == CountFailedLogins || o.DryRun != l.DryRun || !slices.Equal(o.From, l.From) || !personal(o.Per) || !personal(l.Per) || !k.overlapAny(o, l) {
 			continue
 		}
 		if who := k.both(o, l); who != "" {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -86,18 +85,24 @@ func parseBytes(s, size string, rate bool) (int, error) {
 	return n * of, nil
 }
 
-// unknownUnit says what a unit was probably meant to be. Bits are told apart
-// from bytes by their word, and by the small b that telephone companies use.
+// unknownUnit says what a unit was probably meant to be. Mbit counts bits, and
+// Mb may.
 func unknownUnit(s, number, name, behind string) error {
-	lower := strings.ToLower(strings.TrimSpace(name))
-	if n, err := strconv.Atoi(number); err == nil && n <= MaxBytes {
-		for prefix, of := range map[string]int{"k": 1e3, "m": 1e6, "g": 1e9} {
-			bits := slices.Contains([]string{prefix + "bit", prefix + "bits"}, lower) || strings.TrimSpace(name) == strings.ToUpper(prefix)+"b" || strings.TrimSpace(name) == prefix+"b"
-			if bits && n <= MaxBytes/of && n*of%8 == 0 {
-				return bad(s, "counts bits", `write "%s%s" for as many in bytes`, FormatBytes(n*of/8), behind)
-			}
+	trimmed := strings.TrimSpace(name)
+	for prefix, of := range map[string]int{"k": 1e3, "m": 1e6, "g": 1e9} {
+		n, err := strconv.Atoi(number)
+		if err != nil || n > MaxBytes/of || n*of%8 != 0 {
+			continue
+		}
+		as := FormatBytes(n*of/8) + behind
+		switch {
+		case strings.HasPrefix(strings.ToLower(trimmed), prefix+"bit"):
+			return bad(s, "counts bits", `write "%s" for as many in bytes`, as)
+		case prefix != "k" && trimmed == strings.ToUpper(prefix)+"b":
+			return bad(s, fmt.Sprintf("has the unit %q, which are bits", name), `write "%s%sB%s" if bytes are meant, else "%s"`, number, strings.ToUpper(prefix), behind, as)
 		}
 	}
+	lower := strings.ToLower(trimmed)
 	for _, u := range units() {
 		short := strings.TrimSuffix(strings.ToLower(u.name), "b")
 		if lower == strings.ToLower(u.name) || lower == short || lower == short+"byte" || lower == short+"bytes" {

@@ -17,7 +17,6 @@ import (
 
 	"github.com/regward/regward/auth"
 	"github.com/regward/regward/configs"
-	"github.com/regward/regward/ratelimit"
 )
 
 func main() {
@@ -73,8 +72,8 @@ func leaf(t reflect.Type) *jsonschema.Schema {
 		return text("")
 	case reflect.TypeFor[*url.URL](), reflect.TypeFor[url.URL]():
 		return text(`^https?://|\$\{`)
-	case reflect.TypeFor[ratelimit.Rate]():
-		return text(`^[0-9]+/[0-9]*[smhd]$|\$\{`)
+	case reflect.TypeFor[configs.Amount](): // a burst; enums has the rate
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "integer", Minimum: "1"}, text(`^[0-9]+(` + size + `)?$|\$\{`)}}
 	case reflect.TypeFor[auth.Action]():
 		return words("pull", "push", "delete")
 	case reflect.TypeFor[auth.Actions]():
@@ -82,7 +81,7 @@ func leaf(t reflect.Type) *jsonschema.Schema {
 	case reflect.TypeFor[configs.Exempt]():
 		return oneOrMany(text(""))
 	case reflect.TypeFor[configs.Count]():
-		return words("pulls", "pushes", "requests", "failed_logins")
+		return words("pulls", "pushes", "requests", "bytes", "transfers", "failed_logins")
 	case reflect.TypeFor[configs.Per]():
 		return words("client", "user", "ip", "group", "namespace", "repository", "all")
 	case reflect.TypeFor[bool](), reflect.TypeFor[*bool]():
@@ -100,6 +99,9 @@ func leaf(t reflect.Type) *jsonschema.Schema {
 	}
 	return nil
 }
+
+// size is a unit of bytes.
+const size = `([kMGT]|[KMGT]i)?B`
 
 func words(list ...string) *jsonschema.Schema {
 	s := &jsonschema.Schema{Type: "string"}
@@ -125,6 +127,11 @@ func enums() []enum {
 		{[]string{"tls", "min_version"}, &jsonschema.Schema{Enum: []any{"1.2", "1.3", 1.2, 1.3}}},
 		{[]string{"auth", "upstream"}, &jsonschema.Schema{AnyOf: []*jsonschema.Schema{{Type: "boolean"}, {Type: "string"}}}},
 		{[]string{"catalog"}, words("filtered", "off")},
+		{[]string{"limits", "rate"}, &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+			{Type: "string", Pattern: `^[0-9]+(` + size + `)?/[0-9]*[smhd]$|^[0-9]+$|\$\{`}, {Type: "integer", Minimum: "1"},
+		}}},
+		{[]string{"redis", "mode"}, words("single", "cluster", "sentinel")},
+		{[]string{"redis", "on_error"}, words("local", "allow", "deny")},
 		{[]string{"log", "format"}, words("json", "console")},
 		{[]string{"log", "level"}, words("debug", "info", "warn", "error")},
 		{[]string{"log", "audit_events"}, oneOrMany(words("logins", "denials", "pulls", "pushes", "deletes", "revocations", "reloads"))},
