@@ -12,7 +12,8 @@ import (
 	"github.com/regward/regward/auth"
 )
 
-// rulesOf reads "allow|deny SUBJECT[,SUBJECT] PATTERN[,PATTERN] ACTION[,ACTION] [NET]".
+// rulesOf reads "allow|deny SUBJECT[,SUBJECT] PATTERN[,PATTERN] ACTION[,ACTION]
+// [NET] [dry]".
 func rulesOf(lines ...string) []auth.Rule {
 	var rules []auth.Rule
 	for i, line := range lines {
@@ -42,6 +43,10 @@ func rulesOf(lines ...string) []auth.Rule {
 			r.Allow = actions
 		}
 		for _, n := range f[4:] {
+			if n == "dry" {
+				r.DryRun = true
+				continue
+			}
 			r.From = append(r.From, netip.MustParsePrefix(n))
 		}
 		rules = append(rules, r)
@@ -297,6 +302,7 @@ func randomRules(r *rand.Rand) []auth.Rule {
 		if r.IntN(5) == 0 {
 			rules[i].From = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 		}
+		rules[i].DryRun = r.IntN(4) == 0
 	}
 	return rules
 }
@@ -322,6 +328,7 @@ func randomWants(r *rand.Rand) []auth.Access {
 func TestExplainAgreesWithDecide(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	seen := map[auth.Verdict]int{}
+	would := 0
 	for range 3000 {
 		p, err := auth.NewPolicy(randomRules(r))
 		if err != nil {
@@ -337,15 +344,23 @@ func TestExplainAgreesWithDecide(t *testing.T) {
 			}
 			d := p.Decide(c, wants)
 			e, steps := p.Explain(c, wants)
-			if d.Verdict != e.Verdict || d.Access != e.Access || d.Rule != e.Rule || d.String() != e.String() {
-				t.Fatalf("%v wants %v:\nDecide:  %v %s\nExplain: %v %s", c, wants, d.Verdict, d, e.Verdict, e)
+			if d.Verdict != e.Verdict || d.Access != e.Access || d.Rule != e.Rule || d.String() != e.String() || d.WouldDeny != e.WouldDeny || d.WouldDenyRule != e.WouldDenyRule {
+				t.Fatalf("%v wants %v:\nDecide:  %v %s (%s)\nExplain: %v %s (%s)", c, wants, d.Verdict, d, d.WouldDeny, e.Verdict, e, e.WouldDeny)
 			}
-			// The steps tell the same: a deny that applies, else an allow.
-			if d.Verdict != auth.Capped && len(steps) > 0 {
+			if d.WouldDeny != "" {
+				would++
+			}
+			// The steps tell the same: a deny that applies, else an allow, else a dry
+			// run of one. Of several wants they are about the one that would be denied.
+			if d.Verdict != auth.Capped && len(steps) > 0 && (len(wants) == 1 || d.WouldDeny == "") {
 				want := ""
-				for _, kind := range []string{"allow", "deny"} {
+				for _, kind := range []string{"dry allow", "allow", "deny"} {
 					for i := len(steps) - 1; i >= 0; i-- {
-						if steps[i].Applies && strings.HasPrefix(steps[i].Text, kind) {
+						is := steps[i].Text[:strings.IndexByte(steps[i].Text, ' ')]
+						if strings.HasSuffix(steps[i].Text, ", dry run") {
+							is = "dry " + is
+						}
+						if steps[i].Applies && is == kind {
 							want = steps[i].Rule
 						}
 					}
@@ -361,6 +376,9 @@ func TestExplainAgreesWithDecide(t *testing.T) {
 		if seen[v] < 500 {
 			t.Errorf("only %d %v: nothing was tried", seen[v], v)
 		}
+	}
+	if would < 200 {
+		t.Errorf("only %d would be denied: nothing was tried", would)
 	}
 }
 
@@ -433,6 +451,13 @@ func TestShadows(t *testing.T) {
 		{[]string{"deny everyone x/** *", "deny user:a x/y pull"}, []auth.Shadow{{Rule: 1, By: []int{0}}}},
 		{[]string{"allow token:a x/** pull", "deny authenticated x/** *"}, nil},
 		{[]string{"allow everyone x/** pull", "allow everyone x/** pull"}, []auth.Shadow{{Rule: 1, By: []int{0}}}},
+		// A dry run keeps nothing from deciding but a later one, and has nothing to
+		// tell where a rule in force says the same.
+		{[]string{"allow user:bob x/** pull", "deny everyone x/** * dry"}, nil},
+		{[]string{"allow everyone x/** pull dry", "allow everyone x/** pull"}, []auth.Shadow{{Rule: 0, By: []int{1}}}},
+		{[]string{"deny everyone x/** * dry", "deny everyone x/** *"}, []auth.Shadow{{Rule: 0, By: []int{1}}}},
+		{[]string{"deny everyone x/** * dry", "deny user:bob x/y pull dry"}, []auth.Shadow{{Rule: 1, By: []int{0}}}},
+		{[]string{"allow user:bob x/** pull dry", "deny everyone x/** *"}, []auth.Shadow{{Rule: 0, By: []int{1}, Deny: true}}},
 	} {
 		if d := cmp.Diff(tt.want, mustPolicy(tt.rules...).Shadows()); d != "" {
 			t.Errorf("%q: -want +got\n%s", tt.rules, d)
@@ -450,7 +475,7 @@ func TestShadowsAreNeverWrong(t *testing.T) {
 			found++
 			for range 30 {
 				c, want := randomCaller(r), one(auth.Action(1+r.IntN(3)), randomName(r))
-				if d := p.Decide(c, want); d.Rule == rules[s.Rule].Where {
+				if d := p.Decide(c, want); d.Rule == rules[s.Rule].Where || d.WouldDenyRule == rules[s.Rule].Where {
 					t.Fatalf("%s (%v) is said never to decide, but does for %v, %v; rules %v", d.Rule, s, c, want, rules)
 				}
 			}

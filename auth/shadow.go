@@ -10,28 +10,54 @@ type Shadow struct {
 }
 
 // Shadows lists the rules that can never decide: an allow all of which is
-// denied, or a rule all of which an earlier one of its kind says already. Only
-// what is certain is reported, so `validate` may call each a mistake.
+// denied, or a rule all of which an earlier one of its kind says already. A dry
+// run can never tell anything where a rule in force says the same, wherever in
+// the file; and it keeps no other from deciding but a later dry run. Only what
+// is certain is reported, so `validate` may call each a mistake.
 func (p *Policy) Shadows() []Shadow {
 	var found []Shadow
 	for i := range p.rules {
 		r := &p.rules[i]
-		switch {
-		case !r.possible():
+		if !r.possible() {
 			found = append(found, Shadow{Rule: i})
-		case r.Allow != 0:
+			continue
+		}
+		if r.Allow != 0 {
 			if by, ok := p.covered(i, &p.deny, len(p.rules)); ok {
 				found = append(found, Shadow{Rule: i, By: by, Deny: true})
-			} else if by, ok := p.covered(i, &p.allow, i); ok {
-				found = append(found, Shadow{Rule: i, By: by})
+				continue
 			}
-		default:
-			if by, ok := p.covered(i, &p.deny, i); ok {
+		}
+		for _, same := range p.sameKind(i) {
+			if by, ok := p.covered(i, same.rules, same.end); ok {
 				found = append(found, Shadow{Rule: i, By: by})
+				break
 			}
 		}
 	}
 	return found
+}
+
+// before is the rules of an index that stand before the place end.
+type before struct {
+	rules *index
+	end   int
+}
+
+// sameKind are the rules that speak before rule i on the same side.
+func (p *Policy) sameKind(i int) []before {
+	firm := &p.allow
+	if p.rules[i].Deny != 0 {
+		firm = &p.deny
+	}
+	if !p.rules[i].DryRun {
+		return []before{{firm, i}}
+	}
+	tried := &p.dry.allow
+	if p.rules[i].Deny != 0 {
+		tried = &p.dry.deny
+	}
+	return []before{{firm, len(p.rules)}, {tried, i}}
 }
 
 // possible is false for rules about nobody with a name that want one put in.
