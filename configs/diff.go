@@ -221,6 +221,9 @@ func diffLimits(from, to *Config) []string {
 // words is the limit as a phrase: "100/6h pulls per ip for anonymous, dry run".
 func (l Limit) words() string {
 	s := fmt.Sprintf("%s %s per %s", rate(l), l.Count, l.Per)
+	if l.Count == CountTransfers {
+		s = fmt.Sprintf("%d transfers at once per %s", l.Most, l.Per)
+	}
 	list := func(format string, words []string) {
 		if len(words) > 0 {
 			s += fmt.Sprintf(format, strings.Join(words, ", "))

@@ -205,14 +205,12 @@ func (c *Config) written(path, name string) string {
 	return name
 }
 
-// rate is how much the limit lets through, in words: "100/6h burst 200".
+// rate is how much a limit that is no count of transfers lets through, in
+// words: "100/6h burst 200".
 func rate(l Limit) string {
-	switch {
-	case l.Count == CountTransfers:
-		return fmt.Sprintf("%d at once of", l.Most)
-	case l.Count == CountBytes:
+	if l.Count == CountBytes {
 		s := l.Rate.ByteString()
-		if second, err := ratelimit.ParseByteRate(s); err == nil && second.Burst != l.Rate.Burst {
+		if usual, err := ratelimit.ParseByteRate(s); err == nil && usual.Burst != l.Rate.Burst {
 			s += " burst " + ratelimit.FormatBytes(l.Rate.Burst)
 		}
 		return s
