@@ -110,6 +110,7 @@ type exchange struct {
 	decided    bool
 
 	free          bool // a pull that belongs to one counted before (L02)
+	repeated      bool // the same wrong password again: it counts as no failed login
 	limitName     string
 	wouldThrottle []string
 

@@ -151,7 +151,7 @@ func (x *exchange) login(cred auth.Credential, p *provider, saved bool) (auth.Id
 		}
 		return id, locked
 	case errors.Is(err, auth.ErrRejected), errors.Is(err, auth.ErrNotMine), errors.Is(err, auth.ErrMalformed):
-		x.credential = "wrong password: " + user
+		x.credential, x.repeated = "wrong password: "+user, hit
 		x.h.metrics.login("rejected")
 		x.auditFailedLogin(user, hit)
 		msg := "wrong user name or password for " + x.host()

@@ -70,7 +70,9 @@ func everything(t *testing.T) (*gate, []string) {
 	for i := range 12 {
 		g.get("/token", basic("carl", "wrong-secret-1"+strings.Repeat("x", i)))
 	}
-	g.get("/token?scope="+pulls("library/alpine"), basic("bob", "wrong-secret-2"))
+	for range 2 {
+		g.get("/token?scope="+pulls("library/alpine"), basic("bob", "wrong-secret-2"))
+	}
 	g.do("POST", "/token", post("username", "ann", "password", annPassword)...)
 	g.do("POST", "/token?password=wrong-secret-2", post("username", "ann", "password", "wrong-secret-2")...)
 	g.get("/token", header("Authorization", "Basic wrong-secret-1"))

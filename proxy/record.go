@@ -110,6 +110,9 @@ func (x *exchange) access(took time.Duration) {
 	if x.decided && x.s.countsPulls && x.req.pulls() {
 		f = append(f, zap.Bool("free_pull", x.free)) // for replay: no log could tell it otherwise
 	}
+	if x.repeated {
+		f = append(f, zap.Bool("repeated", true))
+	}
 	f = append(f,
 		zap.Int("status", x.status),
 		zap.Int64("bytes_in", x.in),

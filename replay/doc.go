@@ -39,6 +39,7 @@ type Entry struct {
 	WouldThrottle []string
 	Upstream      bool // the upstream was asked
 	FreePull      Known
+	Repeated      bool // the same wrong password again
 
 	File int // its place in the list of files
 }

@@ -54,6 +54,8 @@ func (p *parser) ownLine(line []byte, e *Entry) verdict {
 			if string(value) == "true" {
 				e.FreePull = Yes
 			}
+		case "repeated":
+			e.Repeated = string(value) == "true"
 		case "status":
 			e.Status = int(number(value))
 		case "bytes_in":
