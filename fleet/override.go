@@ -262,15 +262,17 @@ func plain(s string) bool { return s == text(s) }
 
 // text makes s a short text without control characters.
 func text(s string) string {
+	if most := 2 * MaxText; len(s) > most { // a stranger's; some of it may go
+		s = s[:most]
+	}
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || 0x7f <= r && r < 0xa0 || r == '\uFFFD' {
 			return -1
 		}
 		return r
 	}, s)
-	for len(s) > MaxText {
-		s = s[:len(s)-1]
-		s = strings.ToValidUTF8(s, "")
+	if len(s) > MaxText {
+		s = strings.ToValidUTF8(s[:MaxText], "")
 	}
 	return s
 }
