@@ -21,7 +21,7 @@ func (a *app) validateCommand() *cobra.Command {
 		Args:  cobra.MaximumNArgs(1),
 		RunE: do(func(ctx context.Context, args []string) error {
 			if static && online {
-				return usageError("--static reads nothing but the YAML, --online asks the upstreams: choose one")
+				return usageError("--static reads nothing but the YAML, --online asks the upstreams and Redis: choose one")
 			}
 			src, err := a.source(strings.Join(args, ""))
 			if err != nil {
@@ -36,7 +36,7 @@ func (a *app) validateCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&strict, "strict", false, "warnings fail too")
 	c.Flags().BoolVar(&static, "static", false, "read nothing but the YAML: absent variables and files are notes")
-	c.Flags().BoolVar(&online, "online", false, "ask the upstreams too")
+	c.Flags().BoolVar(&online, "online", false, "ask the upstreams and Redis too")
 	return c
 }
 
@@ -65,6 +65,9 @@ func check(ctx context.Context, src configSource, static, online bool) (configs.
 		return problems, nil
 	}
 	checkUpstreams(ctx, cfg, settings, online, say)
+	if online {
+		checkRedis(ctx, &cfg.Redis, say)
+	}
 	if cfg.TLS.Mode == configs.TLSFiles {
 		if pair, err := regtls.Files(cfg.TLS.CertFile, cfg.TLS.KeyFile); err != nil {
 			say(configs.Error, "tls.cert_file", err.Error(), "")

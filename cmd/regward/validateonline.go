@@ -17,11 +17,11 @@ import (
 // onlineFor is how long one upstream is asked.
 const onlineFor = 15 * time.Second
 
-// report takes one problem.
-type report func(s configs.Severity, path, msg, fix string)
+// reporter takes one problem.
+type reporter func(s configs.Severity, path, msg, fix string)
 
 // checkUpstreams builds every upstream and, online, asks each.
-func checkUpstreams(ctx context.Context, cfg *configs.Config, settings proxy.Settings, online bool, say report) {
+func checkUpstreams(ctx context.Context, cfg *configs.Config, settings proxy.Settings, online bool, say reporter) {
 	for i, s := range settings.Upstreams {
 		at := cfg.UpstreamPath(i)
 		up, err := proxy.NewUpstream(s, proxy.UpstreamOptions{})
@@ -49,7 +49,7 @@ func checkUpstreams(ctx context.Context, cfg *configs.Config, settings proxy.Set
 // checkOnline asks an upstream what the operator cannot know: whether it lets
 // everybody in (M3), whether it takes the account, and what it is. It reports
 // whether the upstream answers at all, and whether it asks for a login.
-func checkOnline(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettings, at string, say report) (answers, asks bool) {
+func checkOnline(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettings, at string, say reporter) (answers, asks bool) {
 	ctx, cancel := context.WithTimeout(ctx, onlineFor)
 	defer cancel()
 	probe, err := up.Probe(ctx)
@@ -81,7 +81,7 @@ func checkOnline(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettin
 }
 
 // sayUnreachable says which key helps, where one does.
-func sayUnreachable(err error, u proxy.UpstreamSettings, at string, say report) {
+func sayUnreachable(err error, u proxy.UpstreamSettings, at string, say reporter) {
 	var foreign *proxy.ForeignRealmError
 	if errors.As(err, &foreign) {
 		hosts := append(append([]string{}, u.TokenHosts...), foreign.Host)
@@ -99,7 +99,7 @@ func sayUnreachable(err error, u proxy.UpstreamSettings, at string, say report) 
 
 // checkAsked tries whether an upstream can be asked about people's logins: one
 // that takes a made-up login knows nothing about real ones.
-func checkAsked(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettings, path string, say report) {
+func checkAsked(ctx context.Context, up *proxy.Upstream, u proxy.UpstreamSettings, path string, say reporter) {
 	ctx, cancel := context.WithTimeout(ctx, onlineFor)
 	defer cancel()
 	if err := up.ProbeLogins(ctx); err != nil {

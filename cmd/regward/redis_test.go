@@ -1,0 +1,336 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/regward/regward/configs"
+)
+
+// redisServer is a redis-server of the test's own, ended with it.
+type redisServer struct {
+	addr string
+	cmd  *exec.Cmd
+}
+
+// startRedis starts a redis-server that keeps nothing, on a free port of
+// loopback, with more arguments for it; "PORT" among them is that port.
+func startRedis(t *testing.T, args ...string) *redisServer {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Fatal("redis-server is missing; install it with scripts/install-test-tools")
+	}
+	port := freeRedisPort(t)
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], "PORT", strconv.Itoa(port))
+	}
+	args = append([]string{"--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir()}, args...)
+	if text := strings.Join(args, " "); !strings.Contains(text, strconv.Itoa(port)) {
+		args = append(args, "--port", strconv.Itoa(port))
+	}
+	return runRedis(t, port, args...)
+}
+
+// runRedis starts redis-server and waits until it listens.
+func runRedis(t *testing.T, port int, args ...string) *redisServer {
+	t.Helper()
+	s := &redisServer{addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), cmd: exec.Command("redis-server", args...)}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.kill)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		conn, err := net.Dial("tcp", s.addr)
+		if err == nil {
+			_ = conn.Close()
+			return s
+		}
+		if time.Now().After(end) {
+			t.Fatalf("redis-server %v does not listen: %v", args, err)
+		}
+	}
+}
+
+func (s *redisServer) kill() {
+	if s.cmd.ProcessState == nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+	}
+}
+
+// freeRedisPort is one whose cluster port, 10,000 above, exists as well.
+func freeRedisPort(t *testing.T) int {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		_ = l.Close()
+		if port < 55_000 {
+			return port
+		}
+	}
+	t.Fatal("no free port below 55000")
+	return 0
+}
+
+// redisOf is the redis section of a configuration.
+func redisOf(t *testing.T, dir, yaml string) *configs.Redis {
+	t.Helper()
+	text := "hostname: registry.example.com\ntls: {mode: internal}\nupstream: http://127.0.0.1:5000\ntoken: {key_file: key.pem}\nredis: " + yaml + "\n"
+	write(t, filepath.Join(dir, "key.pem"), "a key")
+	c, err := configs.Parse("regward.yaml", []byte(text), configs.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &c.Redis
+}
+
+// redisCA makes a CA and a certificate of it for 127.0.0.1, in files.
+func redisCA(t *testing.T, dir string) {
+	t.Helper()
+	make := func(cn string, parent *x509.Certificate, by *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tmpl := &x509.Certificate{
+			SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: cn}, NotAfter: time.Now().Add(time.Hour),
+			IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, BasicConstraintsValid: true, IsCA: parent == nil,
+		}
+		if parent == nil {
+			parent, by = tmpl, key
+		}
+		der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, &key.PublicKey, by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		private, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, cn+".pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+		write(t, filepath.Join(dir, cn+".key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert, key
+	}
+	ca, key := make("ca", nil, nil)
+	make("redis", ca, key)
+	make("other", nil, nil)
+}
+
+// startTLSRedis speaks TLS alone, with the files of redisCA in dir.
+func startTLSRedis(t *testing.T, dir string) *redisServer {
+	t.Helper()
+	return startRedis(t, "--port", "0", "--tls-port", "PORT", "--tls-auth-clients", "no",
+		"--tls-cert-file", dir+"/redis.pem", "--tls-key-file", dir+"/redis.key", "--tls-ca-cert-file", dir+"/ca.pem")
+}
+
+// startSentinel watches a master by the name mymaster.
+func startSentinel(t *testing.T, master *redisServer) *redisServer {
+	t.Helper()
+	port := freeRedisPort(t)
+	host, of, _ := net.SplitHostPort(master.addr)
+	file := filepath.Join(t.TempDir(), "sentinel.conf")
+	write(t, file, fmt.Sprintf("port %d\nbind 127.0.0.1\nsentinel monitor mymaster %s %s 1\n", port, host, of))
+	return runRedis(t, port, file, "--sentinel")
+}
+
+// startCluster is one node that has all slots.
+func startCluster(t *testing.T) *redisServer {
+	t.Helper()
+	s := startRedis(t, "--cluster-enabled", "yes")
+	client, err := newRedis(redisOf(t, t.TempDir(), fmt.Sprintf("{addresses: %q, timeout: 5s}", s.addr)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Do(t.Context(), "CLUSTER", "ADDSLOTSRANGE", 0, 16383).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		info, err := client.Do(t.Context(), "CLUSTER", "INFO").Text()
+		if err == nil && strings.Contains(info, "cluster_state:ok") {
+			return s
+		}
+		if time.Now().After(end) {
+			t.Fatalf("no cluster: %v %s", err, info)
+		}
+	}
+}
+
+// Each mode reaches its Redis and can do what limits need; what keeps it from
+// that is told with the key that helps.
+func TestOnlineAsksRedis(t *testing.T) {
+	dir := t.TempDir()
+	redisCA(t, dir)
+	plain, locked := startRedis(t), startRedis(t, "--requirepass", "letmein", "--user", "reader", "on", ">letmein", "~*", "+ping", "+hello", "+auth")
+	socket := filepath.Join(dir, "r.sock")
+	startRedis(t, "--unixsocket", socket)
+	secure, sentinel, cluster := startTLSRedis(t, dir), startSentinel(t, plain), startCluster(t)
+	replica := startRedis(t, "--replicaof", strings.Replace(plain.addr, ":", " ", 1))
+	gone := startRedis(t)
+	gone.kill()
+	names := strings.NewReplacer("PLAIN", plain.addr, "LOCKED", locked.addr, "SOCKET", "unix:"+socket, "TLS", secure.addr,
+		"SENTINEL", sentinel.addr, "CLUSTER", cluster.addr, "REPLICA", replica.addr, "GONE", gone.addr)
+	for _, tt := range []struct{ redis, path, says, fix string }{
+		{"{addresses: PLAIN}", "", "", ""},
+		{"{addresses: SOCKET}", "", "", ""},
+		{"{addresses: LOCKED, password: letmein}", "", "", ""},
+		{"{addresses: LOCKED, username: default, password: letmein}", "", "", ""},
+		{"{addresses: TLS, tls: true, ca_file: ca.pem}", "", "", ""},
+		{"{addresses: SENTINEL, mode: sentinel, master_name: mymaster}", "", "", ""},
+		{"{addresses: CLUSTER, mode: cluster}", "", "", ""},
+
+		{"{addresses: GONE}", "redis", "connection refused", ""},
+		{"{addresses: LOCKED}", "redis.password", "NOAUTH", "set redis.password"},
+		{"{addresses: LOCKED, password: wrong-one}", "redis.password", "WRONGPASS", "check redis.password"},
+		{"{addresses: LOCKED, username: reader, password: letmein}", "redis.username", "NOPERM", "~regward:* &regward:*"},
+		{"{addresses: TLS, tls: true, ca_file: other.pem}", "redis.ca_file", "certificate signed by unknown authority", "name the CA"},
+		{"{addresses: TLS}", "redis.tls", "EOF", "write tls: true"},
+		{"{addresses: PLAIN, tls: true, ca_file: ca.pem}", "redis.tls", "no answer in 3s", "leave tls out"},
+		{"{addresses: SENTINEL}", "redis.mode", "unknown command", "mode: sentinel"},
+		{"{addresses: SENTINEL, mode: sentinel, master_name: othermaster}", "redis.master_name", "all sentinels", "sentinel.conf"},
+		{"{addresses: PLAIN, mode: cluster}", "redis.mode", "cluster support disabled", "write mode: single"},
+		{"{addresses: REPLICA}", "redis.addresses", "READONLY", "this is a replica"},
+	} {
+		r := redisOf(t, dir, names.Replace(tt.redis))
+		var got configs.Problems
+		checkRedis(t.Context(), r, func(s configs.Severity, path, msg, fix string) {
+			if s == configs.Error { // a busy machine may be told that it is slow
+				got = append(got, configs.Problem{Severity: s, File: "f", Path: path, Msg: msg, Fix: fix})
+			}
+		})
+		switch {
+		case tt.path == "" && len(got) == 0:
+		case tt.path == "" || len(got) != 1:
+			t.Errorf("%s: %v", tt.redis, got.Error())
+		case got[0].Path != tt.path || !strings.Contains(got[0].Msg, tt.says) || !strings.Contains(got[0].Fix, tt.fix):
+			t.Errorf("%s: got %v\nwant %s: …%s… fix: …%s…", tt.redis, got[0], tt.path, tt.says, tt.fix)
+		}
+		if text := got.Error(); strings.Contains(text, "letmein") || strings.Contains(text, "wrong-one") {
+			t.Errorf("%s: a password is told: %s", tt.redis, text)
+		}
+	}
+}
+
+// A Redis that is slow is told to be slow, with the figure, rather than gone.
+func TestOnlineTimesRedis(t *testing.T) {
+	s := startRedis(t)
+	r := redisOf(t, t.TempDir(), fmt.Sprintf("{addresses: %q, timeout: 5ms}", slowly(t, s.addr, 20*time.Millisecond)))
+	var got configs.Problems
+	checkRedis(t.Context(), r, func(s configs.Severity, path, msg, fix string) {
+		got = append(got, configs.Problem{Severity: s, Path: path, Msg: msg, Fix: fix})
+	})
+	if len(got) != 1 || got[0].Severity != configs.Warning || got[0].Path != "redis.timeout" || !strings.Contains(got[0].Fix, "write timeout: ") {
+		t.Errorf("got %v", got.Error())
+	}
+}
+
+// slowly is an address that passes everything on after a while.
+func slowly(t *testing.T, to string, after time.Duration) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	pass := func(from, to net.Conn) {
+		defer to.Close()
+		buf := make([]byte, 4096)
+		for {
+			n, err := from.Read(buf)
+			if err != nil {
+				return
+			}
+			time.Sleep(after)
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = client.Close()
+				return
+			}
+			go pass(client, server)
+			go pass(server, client)
+		}
+	}()
+	return l.Addr().String()
+}
+
+// A call ends in time whatever Redis does: not there, paused, or a stranger.
+func TestRedisCallsAreBounded(t *testing.T) {
+	paused := startRedis(t)
+	gone := startRedis(t)
+	gone.kill()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for name, addr := range map[string]string{"paused": paused.addr, "gone": gone.addr, "silent": silent.Addr().String()} {
+		client, err := newRedis(redisOf(t, t.TempDir(), fmt.Sprintf("{addresses: %q, password: letmein}", addr)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "paused" {
+			if err := paused.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+		}
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		err = client.Ping(ctx).Err()
+		cancel()
+		if took := time.Since(began); err == nil || took > 2*time.Second {
+			t.Errorf("%s: %v after %v", name, err, took)
+		}
+		if err != nil && strings.Contains(err.Error(), "letmein") {
+			t.Errorf("%s: the password is told: %v", name, err)
+		}
+		_ = client.Close()
+	}
+	if err := paused.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNoRedis(t *testing.T) {
+	if client, err := newRedis(redisOf(t, t.TempDir(), "{}")); client != nil || err != nil {
+		t.Errorf("got %v, %v", client, err)
+	}
+	bad := &configs.Redis{Addresses: []string{"redis:6379"}, TLS: true, CA: []byte("no PEM")}
+	if client, err := newRedis(bad); client != nil || err == nil {
+		t.Errorf("a CA that is none: %v, %v", client, err)
+	}
+}
