@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -60,13 +61,26 @@ func passes(t testing.TB, l ratelimit.Limiter, n int, s ...ratelimit.Spend) (pas
 	return passed
 }
 
+// limiterTest is one promise of every Limiter.
+type limiterTest struct {
+	name string
+	test func(*testing.T, ratelimit.Limiter, *clock)
+}
+
 // testLimiter is what every Limiter promises. newLimiter makes one with nothing
 // spent, that holds some thousand keys and goes by the clock.
 func testLimiter(t *testing.T, newLimiter func(now func() time.Time) ratelimit.Limiter) {
-	for _, tt := range []struct {
-		name string
-		test func(*testing.T, ratelimit.Limiter, *clock)
-	}{
+	for _, tt := range slices.Concat(takeTests(), paceTests(), holdTests(), listTests()) {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newClock()
+			tt.test(t, newLimiter(c.now), c)
+		})
+	}
+}
+
+// takeTests are what every Limiter promises of events.
+func takeTests() []limiterTest {
+	return []limiterTest{
 		{"a burst at once, then one by one", func(t *testing.T, l ratelimit.Limiter, c *clock) {
 			s := spend(t, "people", "user:ann", "1000/6h", 1)
 			if got := passes(t, l, 1100, s); got != 1000 {
@@ -288,11 +302,6 @@ func testLimiter(t *testing.T, newLimiter func(now func() time.Time) ratelimit.L
 			}
 		}},
 		{"a model that counts in whole numbers agrees", againstModel},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			c := newClock()
-			tt.test(t, newLimiter(c.now), c)
-		})
 	}
 }
 

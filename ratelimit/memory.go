@@ -20,8 +20,8 @@ const (
 
 // Memory is a Limiter for one process: one bucket per key, in an LRU.
 //
-// It holds at most `keys` buckets, some 300 bytes each with a key of usual
-// length and 420 at most: with DefaultKeys about 30 MiB, 40 MiB at worst,
+// It holds at most `keys` buckets, some 230 bytes each with a key of usual
+// length and 340 at most: with DefaultKeys about 22 MiB, 33 MiB at worst,
 // however many sources there are (G16). A bucket is dropped only when it is full again,
 // for a dropped bucket is a forgiven debt. When there is no such bucket among
 // the oldest, newcomers share one bucket per limit until there is: stricter,

@@ -118,6 +118,75 @@ func TestOneTakeDoesNotEvictItsOwn(t *testing.T) {
 	}
 }
 
+func TestPlacesAreForgottenWithTheLastAndBounded(t *testing.T) {
+	m := ratelimit.NewMemory(2, time.Now)
+	var releases []func()
+	for i := range 5 { // the third and later share
+		release, _ := hold(t, m, true, holding("transfers", fmt.Sprint("ip:", i), 3))
+		releases = append(releases, release)
+	}
+	hold(t, m, false, holding("transfers", "ip:9", 3))
+	other, _ := hold(t, m, true, holding("others", "ip:9", 3))
+	again, _ := hold(t, m, true, holding("transfers", "ip:0", 3)) // who has a place shares none
+	if m.HeldKeys() != 4 {
+		t.Errorf("%d keys, want two and one shared for each limit", m.HeldKeys())
+	}
+	for _, release := range append(releases[1:], other) {
+		release()
+	}
+	for range 3 { // a place of its own again
+		hold(t, m, true, holding("transfers", "ip:9", 3))
+	}
+	if m.HeldKeys() != 2 {
+		t.Errorf("%d keys are known while two are held", m.HeldKeys())
+	}
+	releases[0]()
+	again()
+	if m.HeldKeys() != 1 {
+		t.Errorf("%d keys are known while one is held", m.HeldKeys())
+	}
+}
+
+func TestManyHoldAtOnceAndNoMoreThanThereAre(t *testing.T) {
+	m := ratelimit.NewMemory(0, time.Now)
+	var now, most atomic.Int64
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 500 {
+				release, r, _ := m.Hold(context.Background(), holding("a", "user:ann", 3), holding("b", "all", 5))
+				if r.OK {
+					if n := now.Add(1); n > most.Load() {
+						most.Store(n)
+					}
+					now.Add(-1)
+				}
+				release()
+			}
+		})
+	}
+	wg.Wait()
+	if most.Load() > 3 || m.HeldKeys() != 0 {
+		t.Errorf("%d held at once, %d keys known after", most.Load(), m.HeldKeys())
+	}
+}
+
+func TestTheSharedBucketIsListedAndReset(t *testing.T) {
+	c := newClock()
+	m := ratelimit.NewMemory(1, c.now)
+	take(t, m, spend(t, "anonymous", "ip:0", "5/h", 1))
+	passes(t, m, 5, spend(t, "anonymous", "ip:1", "5/h", 1))
+	if got := list(t, m, "anonymous", 1); len(got) != 1 || !strings.HasPrefix(got[0], "anonymous * 5 of 5") {
+		t.Errorf("got %q, want the shared bucket first", got)
+	}
+	if err := m.Reset(context.Background(), ratelimit.Key{Limit: "anonymous", Client: ratelimit.Shared}); err != nil {
+		t.Error(err)
+	}
+	if got := passes(t, m, 7, spend(t, "anonymous", "ip:2", "5/h", 1)); got != 5 {
+		t.Errorf("%d pass after a reset, want 5", got)
+	}
+}
+
 func TestAQuestionNeedsNoMemory(t *testing.T) {
 	c := newClock()
 	m := ratelimit.NewMemory(0, c.now)
@@ -235,6 +304,9 @@ func TestTakeDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(2000, func() { _, _ = l.Take(ctx, spends...) }); n != 0 {
 		t.Errorf("%v allocations for a Take, passed or refused", n)
 	}
+	if n := testing.AllocsPerRun(2000, func() { _, _ = l.Pace(ctx, spends...) }); n != 0 {
+		t.Errorf("%v allocations for a Pace", n)
+	}
 }
 
 func BenchmarkTake(b *testing.B) {
@@ -280,6 +352,44 @@ func BenchmarkTake(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			_, _ = m.Take(context.Background(), spends...)
+		}
+	})
+	b.Run("parallel, 100000 keys", func(b *testing.B) {
+		m := ratelimit.NewMemory(ratelimit.DefaultKeys, time.Now)
+		spends := make([]ratelimit.Spend, 100_000)
+		for i := range spends {
+			spends[i] = spend(b, "people", fmt.Sprintf("user:%07d", i), "10000000/s", 1)
+		}
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				_, _ = m.Take(context.Background(), spends[rand.IntN(len(spends))])
+			}
+		})
+	})
+	b.Run("pace", func(b *testing.B) {
+		m := ratelimit.NewMemory(ratelimit.DefaultKeys, time.Now)
+		s := ratelimit.Spend{Key: ratelimit.Key{Limit: "uplink", Client: "user:ann"}, Rate: mustByteRate(b, "20MB/s"), N: 32 << 10}
+		b.ReportAllocs()
+		for b.Loop() {
+			_, _ = m.Pace(context.Background(), s)
+		}
+	})
+	b.Run("hold and release", func(b *testing.B) {
+		m := ratelimit.NewMemory(ratelimit.DefaultKeys, time.Now)
+		b.ReportAllocs()
+		for b.Loop() {
+			release, _, _ := m.Hold(context.Background(), holding("transfers", "user:ann", 100))
+			release()
+		}
+	})
+	b.Run("list ten of 100000", func(b *testing.B) {
+		m := ratelimit.NewMemory(ratelimit.DefaultKeys, time.Now)
+		for i := range 100_000 {
+			_, _ = m.Take(context.Background(), spend(b, "people", fmt.Sprintf("user:%07d", i), "1000/6h", 1))
+		}
+		for b.Loop() {
+			_, _ = m.List(context.Background(), "people", 10)
 		}
 	})
 	b.Run("flood of newcomers, no place free", func(b *testing.B) {
