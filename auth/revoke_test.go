@@ -245,10 +245,9 @@ func TestAskingAboutRevocationsIsFree(t *testing.T) {
 	k := auth.NewCache(100, now.Now)
 	token := issue(t, tokens, auth.Identity{Name: "ann"})
 	_, _ = k.Bearer(tokens, token, host)
-	before := testing.AllocsPerRun(100, func() { _, _ = k.Bearer(tokens, token, host) })
 	k.Revoke(revocation("bob", now.Now()), revocation("zoe", now.Now()))
-	if after := testing.AllocsPerRun(100, func() { _, _ = k.Bearer(tokens, token, host) }); after != before {
-		t.Errorf("allocates %v times, without revocations %v", after, before)
+	if n := testing.AllocsPerRun(100, func() { _, _ = k.Bearer(tokens, token, host) }); n > 1 { // as without any
+		t.Errorf("allocates %v times", n)
 	}
 }
 
