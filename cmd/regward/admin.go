@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -33,7 +32,7 @@ func (s *server) addProbes(mux *http.ServeMux) {
 }
 
 // readyz is 503 only before there is a configuration and a certificate and
-// while draining. What is wrong with an upstream is named, with 200: taking every
+// while draining. What is wrong with an upstream or with Redis is named, with 200: taking every
 // instance out of service would turn a part of an outage into all of it.
 func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 	switch {
@@ -47,6 +46,9 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 			for _, wrong := range u.wrong {
 				text += "\nupstream " + u.name + ": " + wrong
 			}
+		}
+		if wrong, since := s.redisWrong(); wrong != "" {
+			text += "\nredis: " + wrong + ", since " + clock(since) + " UTC"
 		}
 		plain(w, http.StatusOK, text)
 	}
@@ -69,8 +71,11 @@ func plain(w http.ResponseWriter, status int, text string) {
 func (s *server) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	s.addProbes(mux)
-	mux.HandleFunc("POST /api/v1/reload", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("POST /api/v1/reload", func(w http.ResponseWriter, r *http.Request) {
 		o := s.load("admin API")
+		if o.OK {
+			o.Others = s.askOthers(r.Context())
+		}
 		status := http.StatusOK
 		if !o.OK {
 			status = http.StatusUnprocessableEntity
@@ -79,6 +84,13 @@ func (s *server) adminHandler() http.Handler {
 	})
 	mux.HandleFunc("GET /api/v1/refusals", s.refusals)
 	mux.HandleFunc("GET /api/v1/status", s.status)
+	mux.HandleFunc("GET /api/v1/limits", s.limits)
+	mux.HandleFunc("POST /api/v1/limits/reset", s.resetLimit)
+	mux.HandleFunc("GET /api/v1/limits/override", s.overrides)
+	mux.HandleFunc("POST /api/v1/limits/override", s.setOverride)
+	mux.HandleFunc("DELETE /api/v1/limits/override", s.endOverride)
+	mux.HandleFunc("POST /api/v1/revoke", s.revoke)
+	mux.HandleFunc("GET /api/v1/top", s.top)
 	mux.HandleFunc("GET /debug/pprof/", s.pprof(pprof.Index))
 	mux.HandleFunc("GET /debug/pprof/cmdline", s.pprof(pprof.Cmdline))
 	mux.HandleFunc("GET /debug/pprof/profile", s.pprof(pprof.Profile))
@@ -153,58 +165,6 @@ func (s *server) pprof(page http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// status is the answer of GET /api/v1/status.
-type status struct {
-	Version      string               `json:"version"` // of regward
-	Config       string               `json:"config"`
-	ConfigFile   string               `json:"config_file"`
-	Loaded       time.Time            `json:"loaded"`
-	Draining     bool                 `json:"draining"`
-	Upstreams    []upstreamStatus     `json:"upstreams"`
-	Certificates map[string]time.Time `json:"certificates,omitempty"`
-}
-
-// upstreamStatus is one upstream in it.
-type upstreamStatus struct {
-	Name   string        `json:"name"`
-	State  string        `json:"state"`            // ok, what is wrong, or unknown while nobody has had an answer
-	Budget *budgetStatus `json:"budget,omitempty"` // as the upstream said it last, if it did
-}
-
-// budgetStatus is what an upstream gives regward's account or address.
-type budgetStatus struct {
-	Remaining int    `json:"remaining"`
-	Limit     int    `json:"limit,omitempty"`
-	Seconds   int    `json:"window_seconds"`
-	Source    string `json:"source,omitempty"` // whom the upstream counts
-}
-
-func (s *server) upstreamStatus(ctx context.Context) []upstreamStatus {
-	list := []upstreamStatus{}
-	for _, u := range s.upstreams(ctx) {
-		one := upstreamStatus{Name: u.name, State: "ok"}
-		switch {
-		case len(u.wrong) > 0:
-			one.State = strings.Join(u.wrong, "; ")
-		case !u.known:
-			one.State = "unknown"
-		}
-		if b := u.budget; b != nil {
-			one.Budget = &budgetStatus{b.Remaining, b.Limit, int(b.Window.Seconds()), b.Source}
-		}
-		list = append(list, one)
-	}
-	return list
-}
-
-func (s *server) status(w http.ResponseWriter, r *http.Request) {
-	now := s.live.Load()
-	writeJSON(w, http.StatusOK, status{
-		Version: readBuild().Version, Config: now.cfg.Version, ConfigFile: s.src.name(), Loaded: now.at,
-		Draining: s.draining.Load(), Upstreams: s.upstreamStatus(r.Context()), Certificates: s.certs.expiry(),
-	})
-}
-
 // refusalsAnswer is the answer of GET /api/v1/refusals.
 type refusalsAnswer struct {
 	Config   string          `json:"config"` // in force now
@@ -259,6 +219,18 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	_ = e.Encode(v) // the reader is gone
+}
+
+// readJSON reads the body of a request that changes something, or answers why
+// it cannot. The guard bounds it.
+func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields() // a misspelt "dry_run" must not become a rate
+	if err := d.Decode(into); err != nil {
+		plain(w, http.StatusBadRequest, "the body is not what is expected here: "+err.Error())
+		return false
+	}
+	return true
 }
 
 // auditReload writes the audit line of a reload.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -67,9 +69,44 @@ func (a *app) places() (configSource, places, error) {
 
 // do asks the first address that can be reached.
 func (i *instance) do(ctx context.Context, method, target string) (status int, body []byte, err error) {
+	return i.send(ctx, method, target, nil)
+}
+
+// call asks with in as JSON, unless it is nil, and reads the answer into out.
+// What is not answered 200 is an error, in the instance's own words.
+func (i *instance) call(ctx context.Context, method, target string, in, out any) error {
+	var sent []byte
+	if in != nil {
+		var err error
+		if sent, err = json.Marshal(in); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	status, body, err := i.send(ctx, method, target, sent)
+	if err != nil {
+		return err
+	}
+	text := strings.TrimSpace(string(body))
+	switch {
+	case status == http.StatusOK:
+	case status >= 400 && status < 500 && status != http.StatusForbidden && text != "":
+		return errors.New(text)
+	default:
+		return fmt.Errorf("the running instance answered %d: %s", status, text)
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		return fmt.Errorf("the running instance answered what is no JSON: %w", err)
+	}
+	return nil
+}
+
+// send is do with a body.
+func (i *instance) send(ctx context.Context, method, target string, sent []byte) (status int, body []byte, err error) {
 	var errs []error
 	for _, addr := range i.addresses {
-		status, body, err := i.ask(ctx, addr, method, target)
+		status, body, err := i.ask(ctx, addr, method, target, sent)
 		if err == nil {
 			return status, body, nil
 		}
@@ -78,7 +115,7 @@ func (i *instance) do(ctx context.Context, method, target string) (status int, b
 	return 0, nil, fmt.Errorf("no running instance at %s (%s): %w", strings.Join(i.addresses, ", "), i.what, errors.Join(errs...))
 }
 
-func (i *instance) ask(ctx context.Context, addr, method, target string) (int, []byte, error) {
+func (i *instance) ask(ctx context.Context, addr, method, target string, sent []byte) (int, []byte, error) {
 	network, address, host := dialAddress(addr)
 	var dialer net.Dialer
 	transport := &http.Transport{
@@ -88,7 +125,7 @@ func (i *instance) ask(ctx context.Context, addr, method, target string) (int, [
 		DisableKeepAlives:     true,
 		ResponseHeaderTimeout: time.Minute,
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+host+target, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+host+target, bytes.NewReader(sent))
 	if err != nil {
 		return 0, nil, err
 	}

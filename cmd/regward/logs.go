@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"io"
-	"io/fs"
 	"os"
 	"reflect"
 	"slices"
@@ -18,21 +17,29 @@ import (
 	"github.com/regward/regward/configs"
 )
 
-// Lines of the access and the audit log are gathered, so that a request never
-// waits for a disk.
+// The places of the three logs in every list of them.
 const (
-	logBuffer = 256 << 10
-	logFlush  = time.Second
+	mainLog = iota
+	accessLog
+	auditLog
 )
+
+// logNames are what metrics call them.
+var logNames = [...]string{mainLog: "main", accessLog: "access", auditLog: "audit"}
+
+// tellDropped is how often the process's own log says that lines are dropped.
+const tellDropped = time.Minute
 
 // logs are the three logs of the process. The loggers live as long as it does;
 // a reload changes what is behind them.
 type logs struct {
 	main, access, audit *zap.Logger
 
-	cores  [3]*swapCore // of main, access, audit
-	stdout zapcore.WriteSyncer
-	term   bool // stdout is a terminal
+	cores   [3]*swapCore
+	stdout  *sink
+	term    bool             // stdout is a terminal
+	dropped [3]atomic.Uint64 // lines there was no room for
+	told    atomic.Int64     // when that was said, in nanoseconds since 1970
 
 	mu    sync.Mutex // guards what follows
 	cfg   configs.Log
@@ -41,15 +48,38 @@ type logs struct {
 
 // newLogs makes silent logs; open and use give them a voice.
 func newLogs(stdout io.Writer) *logs {
-	l := &logs{stdout: zapcore.Lock(noSync{stdout})}
+	l := &logs{stdout: newSink("stdout", stdout, nil)}
 	if f, ok := stdout.(*os.File); ok {
 		l.term = term.IsTerminal(int(f.Fd()))
 	}
 	for i := range l.cores {
 		l.cores[i] = newSwapCore()
 	}
-	l.main, l.access, l.audit = zap.New(l.cores[0]), zap.New(l.cores[1]), zap.New(l.cores[2])
+	l.main, l.access, l.audit = zap.New(l.cores[mainLog]), zap.New(l.cores[accessLog]), zap.New(l.cores[auditLog])
 	return l
+}
+
+// door is the way of one log into s.
+func (l *logs) door(log int, s *sink) *door {
+	d := &door{sink: s, room: sinkRoom, prompt: log == mainLog, dropped: &l.dropped[log], told: func(dest string) { l.tellDropped(log, dest) }}
+	if log == accessLog {
+		d.room = accessRoom
+	}
+	return d
+}
+
+// tellDropped says in the process's own log that another one loses lines. Of
+// its own it cannot say so.
+func (l *logs) tellDropped(log int, dest string) {
+	if log == mainLog {
+		return
+	}
+	told, now := l.told.Load(), time.Now().UnixNano()
+	if now-told < int64(tellDropped) || !l.told.CompareAndSwap(told, now) {
+		return
+	}
+	l.main.Error("log lines dropped: "+dest+" takes them too slowly, or not at all",
+		zap.String("log", logNames[log]), zap.Uint64("dropped", l.dropped[log].Load()))
 }
 
 // logSet is a set of open sinks and the cores over them, not yet in use.
@@ -77,24 +107,24 @@ func (l *logs) open(cfg configs.Log) (*logSet, error) {
 	if cfg.Format == "console" || cfg.Format == "" && l.term {
 		encoder = zapcore.NewConsoleEncoder
 	}
-	set.cores[0] = zapcore.NewCore(encoder(encoding("level")), l.stdout, level)
-	for i, dest := range []string{cfg.Access, cfg.Audit} {
+	set.cores[mainLog] = zapcore.NewCore(encoder(encoding("level")), l.door(mainLog, l.stdout), level)
+	for log, dest := range map[int]string{accessLog: cfg.Access, auditLog: cfg.Audit} {
 		sink, err := set.sink(dest, l.stdout)
 		if err != nil {
 			set.close()
 			return nil, err
 		}
-		set.cores[i+1] = zapcore.NewNopCore()
+		set.cores[log] = zapcore.NewNopCore()
 		if sink != nil {
 			enc := encoder
 			if sink.file != nil {
 				enc = zapcore.NewJSONEncoder // files are for programs, terminal or not
 			}
-			set.cores[i+1] = zapcore.NewCore(enc(encoding("")), sink, zapcore.InfoLevel)
+			set.cores[log] = zapcore.NewCore(enc(encoding("")), l.door(log, sink), zapcore.InfoLevel)
 		}
 	}
 	if len(cfg.AuditEvents) > 0 {
-		set.cores[2] = eventCore{set.cores[2], auditEvents(cfg.AuditEvents)}
+		set.cores[auditLog] = eventCore{set.cores[auditLog], auditEvents(cfg.AuditEvents)}
 	}
 	return set, nil
 }
@@ -135,30 +165,29 @@ func (l *logs) close() {
 		s.close()
 	}
 	l.sinks = nil
+	l.stdout.close()
 }
 
 // sink is the destination dest; destinations of one name are shared, so that
-// their lines do not cut each other. It is nil for "off".
-func (set *logSet) sink(dest string, stdout zapcore.WriteSyncer) (*sink, error) {
-	if dest == "off" || dest == "" {
+// their lines do not cut each other. It is nil for "off". Files belong to the
+// set, stdout to the process.
+func (set *logSet) sink(dest string, stdout *sink) (*sink, error) {
+	switch dest {
+	case "off", "":
 		return nil, nil
+	case "stdout":
+		return stdout, nil
 	}
 	for _, s := range set.sinks {
 		if s.name == dest {
 			return s, nil
 		}
 	}
-	s := &sink{name: dest}
-	target := stdout
-	if dest != "stdout" {
-		f, err := openLog(dest)
-		if err != nil {
-			return nil, err
-		}
-		s.file = &logFile{path: dest, f: f}
-		target = s.file
+	file, err := openLogFile(dest)
+	if err != nil {
+		return nil, err
 	}
-	s.BufferedWriteSyncer = &zapcore.BufferedWriteSyncer{WS: target, Size: logBuffer, FlushInterval: logFlush}
+	s := newSink(dest, file, file)
 	set.sinks = append(set.sinks, s)
 	return s, nil
 }
@@ -171,74 +200,6 @@ func (set *logSet) close() {
 		s.close()
 	}
 }
-
-// sink is one destination of access or audit lines.
-type sink struct {
-	*zapcore.BufferedWriteSyncer
-	name string
-	file *logFile // nil for stdout
-}
-
-func (s *sink) reopen() error {
-	if s.file == nil {
-		return nil
-	}
-	_ = s.Sync() // into the old file, where these lines belong
-	return s.file.reopen()
-}
-
-func (s *sink) close() {
-	_ = s.Stop()
-	if s.file != nil {
-		s.file.close()
-	}
-}
-
-// logFile is a file that can be opened again under its name.
-type logFile struct {
-	path string
-	mu   sync.Mutex
-	f    *os.File
-}
-
-func openLog(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
-}
-
-func (l *logFile) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.f.Write(p)
-}
-
-// Sync does nothing: what the kernel has survives the process, and an fsync a
-// second is a load that nobody asked for.
-func (l *logFile) Sync() error { return nil }
-
-func (l *logFile) reopen() error {
-	f, err := openLog(l.path)
-	if err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	old := l.f
-	l.f = f
-	return old.Close()
-}
-
-func (l *logFile) close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.f.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
-		return
-	}
-}
-
-// noSync is a writer whose Sync is none: terminals and pipes answer EINVAL.
-type noSync struct{ io.Writer }
-
-func (noSync) Sync() error { return nil }
 
 // encoding is the shape of a line; level is the key of the level, "" for none.
 func encoding(level string) zapcore.EncoderConfig {
@@ -299,8 +260,9 @@ func auditEvents(chosen []string) (events []string) {
 		case "deletes":
 			events = append(events, "delete")
 		case "reloads":
-			events = append(events, "reload")
-		case "revocations": // none yet
+			events = append(events, "reload", "override", "reset")
+		case "revocations":
+			events = append(events, "revocation")
 		}
 	}
 	return events

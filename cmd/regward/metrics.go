@@ -57,6 +57,8 @@ func (m *serverMetrics) register() error {
 		info, m.lastOK, m.lastTime, m.reloads,
 		newExpiryCollector(&m.server.certs),
 		newCacheCollector(m.server),
+		newDroppedCollector(m.server.logs),
+		newFleetCollector(m.server),
 	} {
 		errs = append(errs, m.registry.Register(c))
 	}
@@ -128,4 +130,62 @@ func (c *cacheCollector) Collect(ch chan<- prometheus.Metric) {
 	hold("proven", proven)
 	hold("rejected", rejected)
 	hold("token", tokens)
+}
+
+// droppedCollector tells which logs lost lines.
+type droppedCollector struct {
+	logs *logs
+	desc *prometheus.Desc
+}
+
+func newDroppedCollector(l *logs) *droppedCollector {
+	return &droppedCollector{l, prometheus.NewDesc("regward_log_lines_dropped_total",
+		"Lines dropped because what the log is written to took them too slowly, or not at all, by log.", []string{"log"}, nil)}
+}
+
+func (d *droppedCollector) Describe(ch chan<- *prometheus.Desc) { ch <- d.desc }
+
+func (d *droppedCollector) Collect(ch chan<- prometheus.Metric) {
+	for log, name := range logNames {
+		ch <- prometheus.MustNewConstMetric(d.desc, prometheus.CounterValue, float64(d.logs.dropped[log].Load()), name)
+	}
+}
+
+// fleetCollector tells how it stands with the other instances.
+type fleetCollector struct {
+	server                         *server
+	notShared, unsent, revocations *prometheus.Desc
+}
+
+func newFleetCollector(s *server) *fleetCollector {
+	desc := func(name, help string) *prometheus.Desc { return prometheus.NewDesc("regward_"+name, help, nil, nil) }
+	return &fleetCollector{
+		s,
+		desc("not_shared_since_timestamp_seconds", "Since when revocations, overrides and reloads are not shared with other instances, in seconds since 1970; 0 while they are."),
+		desc("unshared_changes", "Revocations, overrides and reloads of this instance that no other one has been told of."),
+		desc("revocations", "Users whose logins and tokens from before a revocation count no more."),
+	}
+}
+
+func (c *fleetCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{c.notShared, c.unsent, c.revocations} {
+		ch <- desc
+	}
+}
+
+func (c *fleetCollector) Collect(ch chan<- prometheus.Metric) {
+	tell := func(desc *prometheus.Desc, kind prometheus.ValueType, value float64) {
+		ch <- prometheus.MustNewConstMetric(desc, kind, value)
+	}
+	tell(c.revocations, prometheus.GaugeValue, float64(c.server.cache.Revoked()))
+	f := c.server.shared.fleet.Load()
+	if f == nil {
+		return
+	}
+	state, since := f.State(), 0.0
+	if !state.Sharing() {
+		since = float64(state.Since.Unix())
+	}
+	tell(c.notShared, prometheus.GaugeValue, since)
+	tell(c.unsent, prometheus.GaugeValue, float64(state.Unsent))
 }

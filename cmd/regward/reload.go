@@ -33,6 +33,7 @@ type outcome struct {
 	Changes  []string         `json:"changes"`            // in words
 	Restart  []string         `json:"restart,omitempty"`  // keys that changed and wait for a restart
 	Last     *change          `json:"last,omitempty"`     // where nothing changed: what did last, as files are also loaded by themselves
+	Others   string           `json:"others,omitempty"`   // whether the other instances were asked to load theirs, in words
 	Warnings configs.Problems `json:"warnings,omitempty"` // of the configuration that was loaded
 	Problems configs.Problems `json:"problems,omitempty"` // why it was not
 	Error    string           `json:"error,omitempty"`    // why it was not, if not for the configuration itself
@@ -351,6 +352,9 @@ func (a *app) printOutcome(o outcome) error {
 			for _, line := range o.Last.Changes {
 				fmt.Fprintf(a.stdout, "    %s\n", line)
 			}
+		}
+		if o.Others != "" {
+			fmt.Fprintf(a.stdout, "  %s\n", o.Others)
 		}
 		for _, p := range o.Warnings {
 			fmt.Fprintln(a.stdout, p)

@@ -20,7 +20,6 @@ import (
 	"github.com/regward/regward/auth"
 	"github.com/regward/regward/configs"
 	"github.com/regward/regward/proxy"
-	"github.com/regward/regward/ratelimit"
 )
 
 // uploadWindow is what a client of HTTP/2 may send ahead: with net/http's 1 MiB
@@ -94,6 +93,7 @@ type server struct {
 	app      *app
 	src      configSource
 	now      func() time.Time
+	started  time.Time
 	debounce time.Duration // between a change of a file and a look at it
 
 	logs    *logs
@@ -107,6 +107,7 @@ type server struct {
 	listeners listeners
 	watcher   *watcher
 
+	shared        shared
 	upstreamState upstreamState
 
 	reloading sync.Mutex // one reload after the other
@@ -124,7 +125,7 @@ type live struct {
 }
 
 func newServer(a *app, src configSource) *server {
-	s := &server{app: a, src: src, now: time.Now, debounce: 200 * time.Millisecond}
+	s := &server{app: a, src: src, now: time.Now, started: time.Now(), debounce: 200 * time.Millisecond}
 	s.logs = newLogs(a.stdout)
 	s.log = s.logs.main
 	s.metrics = newServerMetrics(s)
@@ -147,14 +148,20 @@ func (s *server) start() error {
 	}
 	s.first = cfg
 	s.cache = auth.NewCache(cfg.Cache.Size, s.now)
+	if err := s.openShared(cfg); err != nil {
+		return fmt.Errorf("redis: %w", err)
+	}
 	s.handler = proxy.New(proxy.Options{
-		Limiter:  ratelimit.NewMemory(limitKeys, s.now),
-		Failures: ratelimit.NewMemory(failureKeys, s.now),
-		Cache:    s.cache,
-		Log:      s.log,
-		Access:   s.logs.access,
-		Audit:    &proxy.Audit{Log: s.logs.audit}, // the log itself chooses by log.audit_events
-		Now:      s.now,
+		Limiter:       s.shared.limits,
+		Failures:      s.shared.failures,
+		OnError:       s.shared.onError,
+		Local:         s.shared.local,
+		LocalFailures: s.shared.localFailures,
+		Cache:         s.cache,
+		Log:           s.log,
+		Access:        s.logs.access,
+		Audit:         &proxy.Audit{Log: s.logs.audit}, // the log itself chooses by log.audit_events
+		Now:           s.now,
 	})
 	if err := s.metrics.register(); err != nil {
 		return err
@@ -163,6 +170,7 @@ func (s *server) start() error {
 	if o := s.load("start"); o.err != nil {
 		return o.err
 	}
+	s.joinFleet(cfg)
 	return s.listen()
 }
 
@@ -245,6 +253,7 @@ func (s *server) stop() {
 	if s.watcher != nil {
 		s.watcher.close()
 	}
+	s.shared.close()
 	s.logs.close()
 }
 

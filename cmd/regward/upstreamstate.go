@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,7 +44,7 @@ type upstreamNow struct {
 
 // upstreams tells how those of the snapshot in force are. One that is slow to
 // answer is as it was.
-func (s *server) upstreams(ctx context.Context) (list []upstreamNow) {
+func (s *server) upstreams(ctx context.Context) []upstreamNow {
 	snapshot := s.current()
 	if snapshot == nil {
 		return nil
@@ -60,6 +61,19 @@ func (s *server) upstreams(ctx context.Context) (list []upstreamNow) {
 		}
 		break
 	}
+	return s.upstreamsAs(all)
+}
+
+// upstreamsKnown tells how they were when last asked, and asks nobody.
+func (s *server) upstreamsKnown() []upstreamNow {
+	snapshot := s.current()
+	if snapshot == nil {
+		return nil
+	}
+	return s.upstreamsAs(snapshot.Behind())
+}
+
+func (s *server) upstreamsAs(all []*proxy.Upstream) (list []upstreamNow) {
 	for _, u := range all {
 		now := upstreamNow{name: u.Name()}
 		s.upstreamState.mu.Lock()
@@ -80,6 +94,17 @@ func (s *server) upstreams(ctx context.Context) (list []upstreamNow) {
 		list = append(list, now)
 	}
 	return list
+}
+
+// words is ok, what is wrong, or unknown while nobody has had an answer.
+func (u *upstreamNow) words() string {
+	switch {
+	case len(u.wrong) > 0:
+		return strings.Join(u.wrong, "; ")
+	case !u.known:
+		return "unknown"
+	}
+	return "ok"
 }
 
 // ask begins the questions that are due, forgets upstreams that are gone, and

@@ -1,0 +1,345 @@
+package main
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/regward/regward/auth"
+	"github.com/regward/regward/configs"
+)
+
+// maxAuditFiles are open at once, each with a buffer of a line.
+const maxAuditFiles = 1000
+
+// deed is a line of the audit log, as far as audit tells of it.
+type deed struct {
+	Time       time.Time `json:"time"`
+	Event      string    `json:"event"`
+	User       string    `json:"user"`
+	Credential string    `json:"credential,omitempty"`
+	Addr       string    `json:"addr,omitempty"`
+	Host       string    `json:"host,omitempty"`
+	Via        string    `json:"via,omitempty"`
+	Repository string    `json:"repository,omitempty"`
+	Reference  string    `json:"reference,omitempty"`
+	Tag        string    `json:"tag,omitempty"`
+	Digest     string    `json:"digest,omitempty"`
+	Limit      string    `json:"limit,omitempty"`
+	Decision   string    `json:"decision,omitempty"`
+	Client     string    `json:"client,omitempty"`  // of a reset
+	By         string    `json:"by,omitempty"`      // who overrode, reset or revoked
+	Trigger    string    `json:"trigger,omitempty"` // of a reload
+	Changes    []string  `json:"changes,omitempty"`
+	UserAgent  string    `json:"user_agent,omitempty"`
+	RequestID  string    `json:"request_id,omitempty"`
+
+	Msg string `json:"msg,omitempty"` // the event, in the log
+}
+
+// auditQuestion is which deeds are asked for.
+type auditQuestion struct {
+	repository   auth.Pattern
+	any          bool // whatever the repository
+	user         string
+	events       []string
+	since, until time.Time
+}
+
+// chooses reports whether d is asked for.
+func (q *auditQuestion) chooses(d *deed) bool {
+	return slices.Contains(q.events, d.Event) &&
+		(q.any || d.Repository != "" && q.repository.Match(d.Repository, &auth.Identity{})) &&
+		(q.user == "" || q.user == d.User) &&
+		(q.since.IsZero() || !d.Time.Before(q.since)) &&
+		(q.until.IsZero() || d.Time.Before(q.until))
+}
+
+func (a *app) auditCommand() *cobra.Command {
+	var repository, user, since, until string
+	events := []string{"pull", "push", "delete"}
+	c := &cobra.Command{
+		Use:   "audit FILE...",
+		Short: "Tell from audit logs who pulled, pushed and deleted what",
+		Long:  "FILE is an audit log, gzipped or not; - is stdin. Several are told in the order of time.",
+		Args:  cobra.MinimumNArgs(1),
+	}
+	c.Flags().StringVar(&repository, "repository", "", "only of this: a `PATTERN` as in rules, coolteam/app or coolteam/**")
+	c.Flags().StringVar(&user, "user", "", "only what this `USER` did; anonymous is one")
+	c.Flags().StringVar(&since, "since", "", "from then on: a `DAY` (2026-10-01), a time (2026-10-01T09:00:00Z), or how long ago (24h, 30d)")
+	c.Flags().StringVar(&until, "until", "", "up to then, a `DAY` to its end")
+	c.Flags().StringSliceVar(&events, "events", events, "`EVENTS` to tell of, or all")
+	c.RunE = do(func(_ context.Context, args []string) error {
+		q := auditQuestion{any: repository == "", user: user, events: events}
+		now, err := time.Now(), error(nil)
+		if q.since, err = parseWhen(since, now, false); err != nil {
+			return usageError("audit: --since: " + err.Error())
+		}
+		if q.until, err = parseWhen(until, now, true); err != nil {
+			return usageError("audit: --until: " + err.Error())
+		}
+		if !q.any {
+			if q.repository, err = auth.ParsePattern(repository); err != nil {
+				return usageError("audit: --repository: " + err.Error())
+			}
+		}
+		known := auditEvents([]string{"logins", "denials", "pulls", "pushes", "deletes", "reloads", "revocations"})
+		if slices.Contains(events, "all") {
+			q.events = known
+		}
+		for _, e := range q.events {
+			if !slices.Contains(known, e) {
+				return usageError(fmt.Sprintf("audit: --events: no event is called %q; there are %s", e, strings.Join(known, ", ")))
+			}
+		}
+		if len(args) > maxAuditFiles {
+			return usageError(fmt.Sprintf("audit: more than %d files", maxAuditFiles))
+		}
+		return a.audit(&q, args)
+	})
+	return c
+}
+
+// parseWhen reads a day, a time, or how long ago; "" is the zero time. With end
+// a day means its end.
+func parseWhen(text string, now time.Time, end bool) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		if end {
+			day = day.AddDate(0, 0, 1)
+		}
+		return day, nil
+	}
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, nil
+	}
+	if d, err := configs.ParseDuration(text); err == nil {
+		return now.Add(-time.Duration(d)), nil
+	}
+	return time.Time{}, fmt.Errorf("%q is no day as 2026-10-01, no time as 2026-10-01T09:00:00Z, and not how long ago as 24h", text)
+}
+
+// audit merges the files by time and prints what was asked for as it comes, so
+// that memory is bounded by the number of files.
+func (a *app) audit(q *auditQuestion, files []string) error {
+	var all []*deeds
+	defer func() {
+		for _, d := range all {
+			d.close()
+		}
+	}()
+	for _, name := range files {
+		d, err := openDeeds(name, a.stdin)
+		if err != nil {
+			return err
+		}
+		all = append(all, d)
+		d.advance(q)
+	}
+	out := bufio.NewWriterSize(a.stdout, 64<<10)
+	tell, finish := tellLines(out)
+	if a.json() {
+		tell, finish = tellJSON(out)
+	}
+	for {
+		first := -1
+		for i, d := range all {
+			if d.next != nil && (first < 0 || d.next.Time.Before(all[first].next.Time)) {
+				first = i
+			}
+		}
+		if first < 0 {
+			break
+		}
+		if err := tell(all[first].next); err != nil {
+			return err
+		}
+		all[first].advance(q)
+	}
+	if err := errors.Join(finish(), out.Flush()); err != nil {
+		return err
+	}
+	var errs []error
+	lines := 0
+	for _, d := range all {
+		lines += d.lines
+		if d.err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", d.name, d.err))
+		}
+	}
+	if lines == 0 && len(errs) == 0 {
+		return errors.New("no line of an audit log is in there: is log.audit the file, or off?")
+	}
+	return errors.Join(errs...)
+}
+
+// deeds are the lines of one file.
+type deeds struct {
+	name    string
+	scanner *bufio.Scanner
+	close   func()
+	next    *deed // nil at the end
+	lines   int   // of an audit log
+	err     error
+}
+
+// openDeeds opens a file; gzip is known by its first bytes.
+func openDeeds(name string, stdin io.Reader) (*deeds, error) {
+	d := &deeds{name: name, close: func() {}}
+	in := stdin
+	if name == "-" {
+		d.name = "stdin"
+	} else {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		if info, err := f.Stat(); err == nil && info.IsDir() {
+			f.Close()
+			return nil, fmt.Errorf("%s is a folder: name the logs in it", name)
+		}
+		in, d.close = f, func() { f.Close() }
+	}
+	r := bufio.NewReaderSize(in, 64<<10)
+	in = r
+	if magic, _ := r.Peek(2); string(magic) == "\x1f\x8b" {
+		plain, err := gzip.NewReader(r)
+		if err != nil {
+			d.close()
+			return nil, fmt.Errorf("%s: %w", d.name, err)
+		}
+		in = plain
+	}
+	d.scanner = bufio.NewScanner(in)
+	d.scanner.Buffer(make([]byte, 0, 4096), maxLogLine)
+	return d, nil
+}
+
+// advance reads on to the next deed that is asked for. Lines of other logs are
+// skipped.
+func (d *deeds) advance(q *auditQuestion) {
+	d.next = nil
+	for d.scanner.Scan() {
+		text := d.scanner.Text()
+		start := strings.IndexByte(text, '{') // `kubectl logs --prefix` and journals put something in front
+		var one deed
+		if start < 0 || json.Unmarshal([]byte(text[start:]), &one) != nil || one.Time.IsZero() {
+			continue
+		}
+		one.Event, one.Msg = one.Msg, ""
+		if !isAuditEvent(one.Event) {
+			continue
+		}
+		d.lines++
+		if q.chooses(&one) {
+			d.next = &one
+			return
+		}
+	}
+	d.err = d.scanner.Err()
+}
+
+func isAuditEvent(event string) bool {
+	switch event {
+	case "login", "login_failed", "denied", "throttled", "pull", "push", "delete", "reload", "override", "reset", "revocation":
+		return true
+	}
+	return false
+}
+
+// tellJSON prints one list.
+func tellJSON(w io.Writer) (tell func(*deed) error, finish func() error) {
+	between := "[\n  "
+	tell = func(d *deed) error {
+		text, err := json.Marshal(d)
+		if err == nil {
+			_, err = io.WriteString(w, between+string(text))
+		}
+		between = ",\n  "
+		return err
+	}
+	finish = func() error {
+		end := "\n]\n"
+		if between == "[\n  " {
+			end = "[]\n"
+		}
+		_, err := io.WriteString(w, end)
+		return err
+	}
+	return tell, finish
+}
+
+// tellLines prints a line for each. The columns have fixed widths: what comes
+// later is not known yet.
+func tellLines(w io.Writer) (tell func(*deed) error, finish func() error) {
+	told := false
+	tell = func(d *deed) error {
+		told = true
+		line := fmt.Sprintf("%s  %-10s  %-16s  %-15s  %s", d.Time.UTC().Format("2006-01-02 15:04:05"), d.Event, d.who(), d.Addr, d.what())
+		_, err := fmt.Fprintln(w, strings.TrimRight(harmless(line), " "))
+		return err
+	}
+	finish = func() error {
+		if told {
+			return nil
+		}
+		_, err := fmt.Fprintln(w, "nothing of that kind is in there")
+		return err
+	}
+	return tell, finish
+}
+
+func (d *deed) who() string {
+	switch d.Event {
+	case "override", "reset", "revocation":
+		return d.By
+	case "reload":
+		return d.Trigger
+	}
+	return d.User
+}
+
+// what is what it was done to, with all that is known of it.
+func (d *deed) what() string {
+	switch d.Event {
+	case "reload":
+		return strings.Join(d.Changes, "; ")
+	case "revocation":
+		return "user " + d.User
+	case "reset":
+		return "limit " + d.Limit + ": " + d.Client
+	case "override":
+		return "limit " + d.Limit
+	case "login", "login_failed":
+		return d.Via
+	}
+	what := d.Repository
+	switch {
+	case d.Tag != "":
+		what += ":" + d.Tag
+	case d.Reference != "" && d.Reference != d.Digest:
+		what += ":" + d.Reference
+	}
+	if d.Digest != "" {
+		what += "@" + d.Digest
+	}
+	if d.Event == "denied" || d.Event == "throttled" {
+		what = joinWords(what, d.Decision)
+		if d.Limit != "" {
+			what = joinWords(what, "limit "+d.Limit)
+		}
+	}
+	return what
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) limitsCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "limits",
+		Short: "Show what is used up of the limits, give it back, or change a limit for a while",
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return usageError("limits: choose show, reset or override")
+		},
+	}
+	c.AddCommand(a.limitsShowCommand(), a.limitsResetCommand(), a.overrideCommand())
+	return c
+}
+
+func (a *app) limitsShowCommand() *cobra.Command {
+	var user, limit string
+	most := 20
+	c := &cobra.Command{
+		Use:   "show",
+		Short: "Show what is used up of which limit, by whom, until when",
+		Args:  cobra.NoArgs,
+	}
+	c.Flags().StringVar(&user, "user", "", "only what this user takes from: a `NAME`")
+	c.Flags().StringVar(&limit, "limit", "", "only this limit: a `NAME`")
+	c.Flags().IntVar(&most, "most", most, "show at most `N` clients, the fullest first")
+	c.RunE = do(func(ctx context.Context, _ []string) error {
+		if most < 1 || most > mostUsages {
+			return usageError(fmt.Sprintf("limits show: --most is a number from 1 to %d", mostUsages))
+		}
+		client, err := a.adminClient()
+		if err != nil {
+			return err
+		}
+		query := url.Values{"most": {strconv.Itoa(most)}}
+		if user != "" {
+			query.Set("user", user)
+		}
+		if limit != "" {
+			query.Set("limit", limit)
+		}
+		var answer limitsAnswer
+		if err := client.call(ctx, http.MethodGet, "/api/v1/limits?"+query.Encode(), nil, &answer); err != nil {
+			return err
+		}
+		if a.json() {
+			return a.printJSON(answer)
+		}
+		answer.print(a.stdout, time.Now())
+		return nil
+	})
+	return c
+}
+
+// print is a paragraph for each limit.
+func (l *limitsAnswer) print(w io.Writer, now time.Time) {
+	if l.Override != nil {
+		fmt.Fprintln(w, overrideLine("", l.Override))
+	}
+	for i := range l.Limits {
+		one := &l.Limits[i]
+		line := fmt.Sprintf("%s: %s %s per %s", one.Name, one.Rate, one.Count, one.Per)
+		if one.DryRun {
+			line += ", dry run"
+		}
+		if one.Where != "" {
+			line += " (" + one.Where + ")"
+		}
+		fmt.Fprintln(w, line)
+		if one.Override != nil {
+			fmt.Fprintln(w, "  "+overrideLine(one.Name, one.Override))
+		}
+		if len(one.Used) == 0 {
+			fmt.Fprintln(w, "  nothing is used up")
+			continue
+		}
+		t := newTable(w)
+		for _, u := range one.Used {
+			cells := u.cells(now)
+			cells[0] = "  " + cells[0]
+			t.row(cells...)
+		}
+		t.flush()
+	}
+	if l.Incomplete != "" {
+		fmt.Fprintln(w, l.Incomplete)
+	}
+	if !l.Together {
+		fmt.Fprintln(w, "counted by this instance alone: there is no redis")
+	}
+}
+
+func (a *app) limitsResetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "reset NAME KEY",
+		Short: "Give one client back what it has used up of a limit, on all instances",
+		Long:  "KEY is as `regward limits show` names it: user:ci-release, ip:192.0.2.7.",
+		Args:  cobra.ExactArgs(2),
+		RunE: do(func(ctx context.Context, args []string) error {
+			client, err := a.adminClient()
+			if err != nil {
+				return err
+			}
+			var answer done
+			asked := resetAsked{Limit: args[0], Client: args[1], By: a.operator()}
+			if err := client.call(ctx, http.MethodPost, "/api/v1/limits/reset", asked, &answer); err != nil {
+				return err
+			}
+			if a.json() {
+				return a.printJSON(answer)
+			}
+			_, err = fmt.Fprintf(a.stdout, "limit %q: %s has all of it again\n", args[0], args[1])
+			return err
+		}),
+	}
+}
