@@ -60,7 +60,6 @@ type Rehearsal struct {
 	open    *Snapshot // with those that do not ask who comes
 	now     time.Time
 	started bool
-	request *http.Request
 	host    string
 	x       exchange
 	out     Outcome
@@ -111,7 +110,7 @@ type Outcome struct {
 // Rehearse makes a Rehearsal of settings; their logins, tokens and upstreams'
 // addresses are not looked at.
 func Rehearse(settings Settings) (*Rehearsal, error) {
-	r := &Rehearsal{request: (&http.Request{}).WithContext(context.Background())}
+	r := &Rehearsal{}
 	list := make([]auth.Place, len(settings.Upstreams))
 	for i, u := range settings.Upstreams {
 		list[i] = u.Place
@@ -217,7 +216,7 @@ func (p *Past) turnedAway() bool {
 // judge takes a request through the gate's own steps.
 func (r *Rehearsal) judge(p *Past) {
 	x := &r.x
-	*x = exchange{h: r.h, s: r.all, r: r.request, start: r.now}
+	x.h, x.s, x.start, x.repo, x.free = r.h, r.all, r.now, auth.Access{}, false // the rest is set below, or stays unset
 	if !p.KnowUser {
 		x.s = r.open
 	}

@@ -11,6 +11,7 @@ func (p *parser) ownLine(line []byte, e *Entry) verdict {
 	}
 	var at time.Time
 	request, timed := false, false
+	var reference []byte
 	for {
 		key, value, ok := o.next()
 		if !ok {
@@ -26,25 +27,25 @@ func (p *parser) ownLine(line []byte, e *Entry) verdict {
 		case "request_id":
 			e.RequestID = string(plain(value))
 		case "host":
-			e.Host = p.word(value)
+			e.Host = p.host.read(p, value)
 		case "method":
-			e.Method = p.word(value)
+			e.Method = p.method.read(p, value)
 		case "path":
 			e.Path = string(plain(value))
 		case "route":
-			e.Route = p.word(value)
+			e.Route = p.route.read(p, value)
 		case "user":
 			e.User = p.word(value)
 		case "credential":
-			e.Credential = p.word(value)
+			e.Credential = p.credential.read(p, value)
 		case "addr":
 			e.Addr = p.addr(plain(value))
 		case "via":
-			e.Via = p.word(value)
+			e.Via = p.via.read(p, value)
 		case "repository":
 			e.Repository = p.word(value)
 		case "reference":
-			e.Reference = p.word(value)
+			reference = plain(value)
 		case "limit":
 			e.Limit = p.word(value)
 		case "would_throttle":
@@ -67,9 +68,9 @@ func (p *parser) ownLine(line []byte, e *Entry) verdict {
 		case "upstream_status":
 			e.Upstream = true
 		case "reason":
-			e.Reason = p.word(value)
+			e.Reason = p.reason.read(p, value)
 		case "user_agent":
-			e.UserAgent = p.word(value)
+			e.UserAgent = p.agent.read(p, value)
 		}
 	}
 	if !request && !o.bad {
@@ -81,6 +82,11 @@ func (p *parser) ownLine(line []byte, e *Entry) verdict {
 	e.Own, e.UserKnown = true, true
 	if e.User == "anonymous" && e.Credential != "token" && e.Credential != "basic" {
 		e.User = ""
+	}
+	if cut := len(e.Path) - len(reference); cut > 0 && e.Path[cut:] == string(reference) {
+		e.Reference = e.Path[cut:]
+	} else {
+		e.Reference = string(reference)
 	}
 	e.Time = at.Add(-e.Duration)
 	return entry

@@ -45,8 +45,11 @@ type parser struct {
 	userAt  int    // of --user-from, for combined logs: which field; 0: none
 	userKey string // the same for distribution: which member
 	words   map[string]string
+	escaped map[string]string // by their raw text
 	twins   map[twin]int
 	addrs   map[string]netip.Addr
+
+	host, method, route, credential, via, reason, agent memo
 
 	clfMinute, clfZone string
 	clfBase            time.Time
@@ -55,7 +58,7 @@ type parser struct {
 }
 
 func newParser(f Format, userFrom string) *parser {
-	p := &parser{format: f, words: map[string]string{}, twins: map[twin]int{}, addrs: map[string]netip.Addr{}}
+	p := &parser{format: f, words: map[string]string{}, escaped: map[string]string{}, twins: map[twin]int{}, addrs: map[string]netip.Addr{}}
 	switch f {
 	case Nginx:
 		p.userAt = userField(userFrom)
@@ -76,12 +79,31 @@ func (p *parser) line(line []byte, e *Entry) verdict {
 	return p.combinedLine(line, e)
 }
 
+// memo is the latest value of a member that mostly stays the same.
+type memo struct{ raw, text string }
+
+func (m *memo) read(p *parser, value []byte) string {
+	if string(value) != m.raw {
+		m.raw, m.text = p.intern(value), p.word(value)
+	}
+	return m.text
+}
+
 // word is a JSON string that comes again and again.
 func (p *parser) word(value []byte) string {
 	if len(value) >= 2 && value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
 		return p.intern(value[1 : len(value)-1])
 	}
-	return p.intern(plain(value))
+	raw := string(value) // with escapes, as docker's own name has them
+	if s, ok := p.escaped[raw]; ok {
+		return s
+	}
+	if len(p.escaped) >= maxWords {
+		clear(p.escaped)
+	}
+	s := string(plain(value))
+	p.escaped[raw] = s
+	return s
 }
 
 // intern makes equal words one string.
