@@ -43,7 +43,7 @@ type RedisOptions struct {
 
 // Redis is a Limiter for several processes that share a Redis or a Valkey: a
 // script there decides exactly as Memory does, by the clock of the server. A
-// bucket takes some 200 bytes there, and its key ends when it is full again.
+// bucket takes some 250 bytes there, and its key ends when it is full again.
 //
 // In a cluster the buckets of one client share a slot. A call about several
 // clients asks them in turn and gives back what it took when a later one refuses

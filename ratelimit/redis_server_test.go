@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/regward/regward/ratelimit"
 )
 
 // server is a redis-server that a test started.
@@ -92,7 +94,9 @@ func (s *server) resume() { _ = s.cmd.Process.Signal(syscall.SIGCONT) }
 func (s *server) client() *redis.Client { return clientOf(s.t, s.addr) }
 
 func clientOf(t testing.TB, addr string) *redis.Client {
-	c := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true, MaxRetries: -1, DialTimeout: time.Second})
+	o := &redis.Options{Addr: addr, ContextTimeoutEnabled: true, MaxRetries: -1, DialTimeout: time.Second, DialerRetries: 1}
+	o.Dialer = ratelimit.BoundedReplies(redis.NewDialer(o))
+	c := redis.NewClient(o)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
@@ -131,7 +135,10 @@ func startCluster(t testing.TB) *redis.ClusterClient {
 			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3") && strings.Contains(info, "cluster_slots_assigned:16384")
 		})
 	}
-	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ContextTimeoutEnabled: true, MaxRetries: -1})
+	c := redis.NewClusterClient(&redis.ClusterOptions{
+		Addrs: addrs, ContextTimeoutEnabled: true, MaxRetries: -1,
+		Dialer: ratelimit.BoundedReplies((&net.Dialer{Timeout: time.Second}).DialContext),
+	})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }

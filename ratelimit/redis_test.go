@@ -39,7 +39,7 @@ func byClock(t testing.TB, client redis.UniversalClient) func(func() time.Time) 
 	n := 0
 	return func(now func() time.Time) ratelimit.Limiter {
 		n++
-		r := newRedis(t, client, ratelimit.RedisOptions{Prefix: fmt.Sprintf("test*%d", n), Timeout: patient})
+		r := newRedis(t, client, ratelimit.RedisOptions{Prefix: fmt.Sprintf("test*%d", n), Timeout: patient, Lease: 1000 * time.Hour})
 		r.SetClock(now)
 		return r
 	}
@@ -78,11 +78,16 @@ func compareWithMemory(t *testing.T, shared ratelimit.Limiter, c *clock) {
 		}
 		var spends []ratelimit.Spend
 		var holdings []ratelimit.Holding
+		atRate := map[string]ratelimit.Rate{} // one limit has one rate at a time
 		for range 1 + rnd.IntN(4) {
 			s := spend(t, fmt.Sprint("limit", rnd.IntN(3)), fmt.Sprint("user:", rnd.IntN(3)), rates[rnd.IntN(len(rates))], rnd.IntN(4))
 			if s.Rate != (ratelimit.Rate{}) && rnd.IntN(3) == 0 {
 				s.Rate.Burst = 1 + rnd.IntN(20)
 			}
+			if r, ok := atRate[s.Limit]; ok {
+				s.Rate = r
+			}
+			atRate[s.Limit] = s.Rate
 			spends = append(spends, s)
 			holdings = append(holdings, ratelimit.Holding{Key: s.Key, Most: rnd.IntN(8)})
 		}
@@ -535,6 +540,17 @@ func TestNonsenseIsNeitherAYesNorARefusal(t *testing.T) {
 		"a password":                 "-NOAUTH Authentication required.\r\n",
 		"HTTP":                       "HTTP/1.1 400 Bad Request\r\n\r\n",
 		"half an answer":             "*2\r\n:-1\r\n$1",
+		"a list of 16 GB":            "*1000000000\r\n",
+		"a list beyond all memory":   "*9000000000000000000\r\n",
+		"text of 9 GB":               "$9000000000\r\n",
+		"text beyond all memory":     "$9223372036854775806\r\n",
+		"a number that overflows":    "*99999999999999999999999999\r\n",
+		"a map of 16 GB":             "%600000\r\n",
+		"lists without end":          strings.Repeat("*1\r\n", 100_000),
+		"many wide lists":            strings.Repeat("*1000000\r\n", 100),
+		"a line of 1 MB":             "+" + strings.Repeat("x", 1<<20) + "\r\n",
+		"an attribute":               "|1\r\n+a\r\n+b\r\n:1\r\n",
+		"streamed text":              "$?\r\n;4\r\nfour\r\n;0\r\n",
 		"hung up":                    "",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -560,17 +576,18 @@ func TestNonsenseIsNeitherAYesNorARefusal(t *testing.T) {
 func TestASlowRedisIsGivenUp(t *testing.T) {
 	silent := fakeServer(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	wantUnavailable(t, newRedis(t, clientOf(t, silent), ratelimit.RedisOptions{Timeout: 50 * time.Millisecond}), "silent", 500*time.Millisecond)
-	endless := fakeServer(t, func(c net.Conn) {
-		for {
-			if _, err := c.Write([]byte("*1000000000\r\n" + strings.Repeat(":1\r\n", 1000))); err != nil {
+	drip := fakeServer(t, func(c net.Conn) { // a byte now and then keeps nobody waiting
+		for range 100 {
+			if _, err := c.Write([]byte("+")); err != nil {
 				return
 			}
+			time.Sleep(20 * time.Millisecond)
 		}
 	})
-	wantUnavailable(t, newRedis(t, clientOf(t, endless), ratelimit.RedisOptions{Timeout: 50 * time.Millisecond}), "endless", 500*time.Millisecond)
+	wantUnavailable(t, newRedis(t, clientOf(t, drip), ratelimit.RedisOptions{Timeout: 50 * time.Millisecond}), "dripping", 500*time.Millisecond)
 }
 
-// 200,000 clients, whose keys end by themselves; a million are five times that.
+// A part of a million: each client takes the same.
 func TestG16_WhatAMillionClientsTakeInRedis(t *testing.T) {
 	s := startServer(t)
 	client := s.client()
