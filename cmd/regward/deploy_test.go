@@ -1,0 +1,193 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// promised are the metrics of docs/metrics.md, which another test compares with
+// the program's, and their labels.
+func promised(t *testing.T) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(regward_\\w+)` \\| ([^|]*) \\|").FindAllStringSubmatch(readDoc(t, "docs/metrics.md"), -1) {
+		all[m[1]] = strings.Fields(strings.NewReplacer("`", "", ",", "", "–", "").Replace(m[2]))
+	}
+	all["regward_build_info"] = []string{"version", "commit", "go"}
+	return all
+}
+
+// Prometheus' conventions: counters end in _total, times are in seconds, sizes
+// in bytes, shares are ratios.
+func TestMetricsAreNamedAsPrometheusAsks(t *testing.T) {
+	r := begin(t, standard, nil, nil)
+	r.pull("coolteam/app")
+	_, exposed := r.ask("GET", r.probe()+"/metrics", "", "")
+	counts := regexp.MustCompile(`(?m)^# TYPE (\w+) (\w+)$`)
+	for name := range promised(t) {
+		if !regexp.MustCompile(`^regward_[a-z]+(_[a-z]+)*$`).MatchString(name) {
+			t.Errorf("%s: letters and single underscores only", name)
+		}
+		for _, unit := range []string{"_ms", "_milliseconds", "_minutes", "_kb", "_mb", "_percent", "_count", "_sum", "_bucket"} {
+			if strings.HasSuffix(name, unit) || strings.Contains(name, unit+"_") {
+				t.Errorf("%s: has %s in it", name, unit)
+			}
+		}
+		if strings.Contains(name, "timestamp") && !strings.HasSuffix(name, "_timestamp_seconds") {
+			t.Errorf("%s: a time is in seconds since 1970", name)
+		}
+	}
+	for _, m := range counts.FindAllStringSubmatch(exposed, -1) {
+		if total := strings.HasSuffix(m[1], "_total"); strings.HasPrefix(m[1], "regward_") && total != (m[2] == "counter") {
+			t.Errorf("%s is a %s", m[1], m[2])
+		}
+		if m[2] == "histogram" && strings.HasPrefix(m[1], "regward_") && !strings.HasSuffix(m[1], "_seconds") {
+			t.Errorf("%s: a histogram names its unit", m[1])
+		}
+	}
+}
+
+// expressions are what the dashboard and the alerts ask Prometheus for.
+func expressions(t *testing.T) map[string][]string {
+	t.Helper()
+	all := map[string][]string{}
+	var dashboard struct {
+		SchemaVersion int `json:"schemaVersion"`
+		Panels        []struct {
+			Title   string
+			Type    string
+			Targets []struct{ Expr, LegendFormat string }
+		}
+		Templating struct {
+			List []struct{ Definition string }
+		}
+	}
+	if err := json.Unmarshal([]byte(readDoc(t, "deploy/grafana-dashboard.json")), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	if dashboard.SchemaVersion < 36 {
+		t.Errorf("schemaVersion %d is none of today's Grafana", dashboard.SchemaVersion)
+	}
+	for _, p := range dashboard.Panels {
+		if p.Type != "row" && len(p.Targets) == 0 {
+			t.Errorf("panel %q asks for nothing", p.Title)
+		}
+		for _, target := range p.Targets {
+			where := "panel " + p.Title
+			all[where] = append(all[where], target.Expr)
+			for _, m := range regexp.MustCompile(`\{\{(\w+)\}\}`).FindAllStringSubmatch(target.LegendFormat, -1) {
+				if !strings.Contains(target.Expr, m[1]) && m[1] != "instance" && !carries(t, target.Expr, m[1]) {
+					t.Errorf("%s: its legend names %s, which %s does not have", where, m[1], target.Expr)
+				}
+			}
+		}
+	}
+	for _, v := range dashboard.Templating.List {
+		if v.Definition != "" { // the choice of a Prometheus has none
+			all["variables"] = append(all["variables"], v.Definition)
+		}
+	}
+	var alerts struct {
+		Groups []struct {
+			Rules []struct{ Alert, Expr string }
+		}
+	}
+	if err := yaml.Unmarshal([]byte(readDoc(t, "deploy/prometheus-alerts.yaml")), &alerts); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range alerts.Groups {
+		for _, r := range g.Rules {
+			all["alert "+r.Alert] = append(all["alert "+r.Alert], r.Expr)
+		}
+	}
+	return all
+}
+
+var (
+	metricIn = regexp.MustCompile(`\b(regward_\w+)(?:\{([^}]*)\})?`)
+	labelIn  = regexp.MustCompile(`(\w+)\s*(?:=~|!=|!~|=)`)
+	byIn     = regexp.MustCompile(`by \(([^)]*)\)`)
+)
+
+// carries reports whether a metric of the expression has the label.
+func carries(t *testing.T, expr, label string) bool {
+	for _, m := range metricIn.FindAllStringSubmatch(expr, -1) {
+		if slices.Contains(promised(t)[strings.TrimSuffix(m[1], "_bucket")], label) {
+			return true
+		}
+	}
+	return false
+}
+
+// Everything that is asked for is there: metrics, and their labels.
+func TestTheDashboardAndTheAlertsAskForWhatIsThere(t *testing.T) {
+	known, asked := promised(t), map[string]bool{}
+	prometheusOwn := []string{"job", "instance", "le"}
+	for where, exprs := range expressions(t) {
+		for _, expr := range exprs {
+			found := metricIn.FindAllStringSubmatch(expr, -1)
+			if len(found) == 0 {
+				t.Errorf("%s asks for nothing of regward's: %s", where, expr)
+			}
+			for _, m := range found {
+				name := strings.TrimSuffix(m[1], "_bucket")
+				labels, ok := known[name]
+				if !ok {
+					t.Errorf("%s asks for %s, which is not there", where, name)
+					continue
+				}
+				asked[name] = true
+				for _, l := range labelIn.FindAllStringSubmatch(m[2], -1) {
+					if !slices.Contains(labels, l[1]) && !slices.Contains(prometheusOwn, l[1]) {
+						t.Errorf("%s: %s has no label %s", where, name, l[1])
+					}
+				}
+			}
+			for _, m := range byIn.FindAllStringSubmatch(expr, -1) {
+				for l := range strings.SplitSeq(m[1], ",") {
+					if l = strings.TrimSpace(l); !slices.Contains(prometheusOwn, l) && !carries(t, expr, l) {
+						t.Errorf("%s: nothing in %s has the label %s", where, expr, l)
+					}
+				}
+			}
+		}
+	}
+	if len(asked) < 20 {
+		t.Errorf("only %d metrics were found: are the patterns still right?", len(asked))
+	}
+}
+
+func TestPromtoolTakesTheAlerts(t *testing.T) {
+	promtool, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Fatal("promtool is not installed; run: scripts/install-test-tools")
+	}
+	dir := t.TempDir() // a file of tests names the rules beside it
+	for _, file := range []string{root + "deploy/prometheus-alerts.yaml", "testdata/prometheus-alerts-test.yaml"} {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(file)), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{
+		{"check", "rules", "prometheus-alerts.yaml"},
+		{"test", "rules", "prometheus-alerts-test.yaml"},
+	} {
+		c := exec.Command(promtool, args...)
+		c.Dir = dir
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+}
