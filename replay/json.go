@@ -26,7 +26,12 @@ func openObject(line []byte) (object, bool) {
 
 // next is the next member; ok is false at the end, and where there is none.
 func (o *object) next() (key, value []byte, ok bool) {
-	c := o.skip(',')
+	c := byte(0)
+	if at := o.at; at+1 < len(o.b) && o.b[at] == ',' && o.b[at+1] == '"' { // as programs write it
+		c, o.at = '"', at+1
+	} else {
+		c = o.skip(',')
+	}
 	if c == '}' {
 		return nil, nil, false
 	}
@@ -40,7 +45,14 @@ func (o *object) next() (key, value []byte, ok bool) {
 		return nil, nil, false
 	}
 	o.at++
-	o.skip(0)
+	if o.skip(0) == '"' {
+		start := o.at
+		o.text()
+		if o.bad {
+			return nil, nil, false
+		}
+		return key, o.b[start:o.at], true
+	}
 	start := o.at
 	o.value()
 	if o.bad {
