@@ -21,6 +21,9 @@ type clientBody struct {
 	idle time.Duration
 	next time.Time // when the deadline is moved again
 
+	pace   *pacer // nil: as fast as it comes
+	length int64  // -1: not known
+
 	taken  atomic.Int64
 	whole  atomic.Bool // it was read to its end
 	broken atomic.Bool // the client did not send it to its end
@@ -30,10 +33,14 @@ type clientBody struct {
 }
 
 func newClientBody(x *exchange) *clientBody {
-	return &clientBody{x: x, from: x.r.Body, idle: x.s.idle(), rc: http.NewResponseController(x.w)}
+	return &clientBody{x: x, from: x.r.Body, idle: x.s.idle(), rc: http.NewResponseController(x.w), pace: x.pace, length: x.r.ContentLength}
 }
 
 func (b *clientBody) Read(p []byte) (int, error) {
+	p, err := b.await(p)
+	if err != nil {
+		return 0, err
+	}
 	if now := time.Now(); now.After(b.next) {
 		b.deadline(now.Add(b.idle))
 		b.next = now.Add(min(time.Second, b.idle/4))
@@ -43,6 +50,9 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		return 0, errOver
 	}
 	b.taken.Add(int64(n))
+	if b.pace != nil {
+		b.pace.moved(n)
+	}
 	switch {
 	case err == io.EOF: // the upstream may take its time now; a deadline would look like a client that left
 		b.deadline(time.Time{})
@@ -51,6 +61,30 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		b.broken.Store(true)
 	}
 	return n, err
+}
+
+// await waits until limits of bytes let something in, and cuts p to that: what
+// was not taken from the client is what it cannot send.
+func (b *clientBody) await(p []byte) ([]byte, error) {
+	if b.pace == nil || len(p) == 0 {
+		return p, nil
+	}
+	left := int64(-1)
+	if b.length >= 0 {
+		left = max(0, b.length-b.taken.Load())
+	}
+	n, err := b.pace.await(left, b.pause)
+	if err != nil {
+		b.broken.Store(true)
+		return nil, err
+	}
+	return p[:min(n, len(p))], nil
+}
+
+// pause is for a wait of ours, in which the client cannot send: it is not idle.
+func (b *clientBody) pause(wait time.Duration) {
+	b.deadline(time.Now().Add(wait + b.idle))
+	b.next = time.Time{}
 }
 
 func (b *clientBody) deadline(t time.Time) {

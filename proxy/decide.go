@@ -21,6 +21,10 @@ func (x *exchange) decide() error {
 	if !x.decision.Allowed() {
 		return x.denied(x.decision)
 	}
+	if where := x.decision.WouldDenyRule; where != "" {
+		rule, _, _ := strings.Cut(where, " ") // "rules[3] at regward.yaml:31"
+		x.h.metrics.wouldDeny(rule)
+	}
 	if x.expired && !x.leased() {
 		return x.badToken(errExpired)
 	}

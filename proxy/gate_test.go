@@ -178,7 +178,7 @@ func htpasswdLine(user, password string) string {
 // newGate starts a gate over the rules and limits in text:
 //
 //	allow SUBJECTS PATTERNS ACTIONS [from=NETS]
-//	deny  SUBJECTS PATTERNS ACTIONS
+//	deny  SUBJECTS PATTERNS ACTIONS [dry_run]
 //	limit NAME COUNT RATE [per=P] [subjects=..] [repositories=..] [from=..] [exempt=..] [burst=N] [dry_run]
 func newGate(t testing.TB, text string, change ...func(*Settings)) *gate {
 	t.Helper()
@@ -290,6 +290,10 @@ func parseText(t testing.TB, text string) (rules []auth.Rule, limits []Limit) {
 			}
 		}
 		for _, option := range f[4:] {
+			if option == "dry_run" {
+				r.DryRun = true
+				continue
+			}
 			r.From = each(t, strings.TrimPrefix(option, "from="), netip.ParsePrefix)
 		}
 		rules = append(rules, r)
@@ -300,8 +304,16 @@ func parseText(t testing.TB, text string) (rules []auth.Rule, limits []Limit) {
 func parseLimit(t testing.TB, f []string) Limit {
 	t.Helper()
 	l := Limit{Name: f[1], Per: PerClient, Where: "limits"}
-	l.Count = map[string]Count{"requests": Requests, "pulls": Pulls, "pushes": Pushes, "failed_logins": FailedLogins}[f[2]]
+	l.Count = map[string]Count{"requests": Requests, "pulls": Pulls, "pushes": Pushes, "failed_logins": FailedLogins,
+		"bytes": Bytes, "transfers": Transfers}[f[2]]
 	rate, err := ratelimit.ParseRate(f[3])
+	switch l.Count {
+	case Bytes:
+		rate, err = ratelimit.ParseByteRate(f[3])
+	case Transfers:
+		rate = ratelimit.Rate{}
+		l.Most, err = strconv.Atoi(f[3])
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -20,10 +21,16 @@ type Options struct {
 	Limiter  ratelimit.Limiter
 	Failures ratelimit.Limiter // of failed logins: who fills the other one shall not share theirs; nil: Limiter
 	Cache    *auth.Cache
-	Log      *zap.Logger // the process's own log
-	Access   *zap.Logger // one line per request; nil is off
-	Audit    *Audit      // nil is off
-	Now      func() time.Time
+	// OnError is what holds while Limiter or Failures cannot be asked; zero where
+	// they are this process's own. Local and LocalFailures decide instead where it
+	// is OnErrorLocal.
+	OnError              OnError
+	Local, LocalFailures ratelimit.Limiter
+
+	Log    *zap.Logger // the process's own log
+	Access *zap.Logger // one line per request; nil is off
+	Audit  *Audit      // nil is off
+	Now    func() time.Time
 }
 
 // Handler is the gate.
@@ -37,6 +44,12 @@ type Handler struct {
 	foreign    sometimes // tokens signed by keys that are not ours (M14)
 	small      *buffers
 	large      *buffers
+
+	overrides overrides
+	shared    *sharedState
+	talk      talk
+	one       oneAddress
+	pause     func(context.Context, time.Duration) error // of a paced body
 }
 
 // New makes a handler. It answers 503 until the first Swap.
@@ -45,21 +58,23 @@ func New(o Options) *Handler {
 		o.Now = time.Now
 	}
 	if o.Failures == nil {
-		o.Failures = o.Limiter
+		o.Failures, o.LocalFailures = o.Limiter, o.Local
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	h := &Handler{Options: o, refusals: newRefusals(maxRefusals), challenged: newRefusals(maxChallenged),
+	shared := &sharedState{mode: o.OnError, log: o.Log, now: o.Now}
+	o.Limiter, o.Failures = shared.behind(o.Limiter, o.Local), shared.behind(o.Failures, o.LocalFailures)
+	h := &Handler{Options: o, shared: shared, talk: newTalk(), pause: sleep, refusals: newRefusals(maxRefusals), challenged: newRefusals(maxChallenged),
 		free: newFreePulls(), small: newBuffers(smallBuffer), large: newBuffers(largeBuffer)}
-	h.metrics = newMetrics(h.Current)
+	h.metrics = newMetrics(h)
 	return h
 }
 
 // Swap makes s decide from now on and returns the one that did. Requests under
 // way keep theirs.
 func (h *Handler) Swap(s *Snapshot) (old *Snapshot) {
-	old = h.snapshot.Swap(s)
+	old = h.enforce(s)
 	if old != nil {
 		for _, b := range old.backends {
 			if !s.uses(b.Upstream) {
@@ -113,6 +128,10 @@ type exchange struct {
 	repeated      bool // the same wrong password again: it counts as no failed login
 	limitName     string
 	wouldThrottle []string
+	places        []func() // of transfers, to be given back
+	pace          *pacer   // of the body; nil: as fast as it goes
+	slowedBy      string   // the limit of bytes that held it up most
+	slowed        time.Duration
 
 	status        int
 	refusal       *httpError
@@ -135,6 +154,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header()["X-Request-Id"] = []string{x.id}
 	h.metrics.inFlight.Inc()
 	defer h.metrics.inFlight.Dec()
+	defer x.leave()
 	if err := x.serve(); err != nil {
 		x.refuse(err)
 	}

@@ -154,7 +154,8 @@ func (s *Snapshot) addrKey(a netip.Addr) string { return clientKey(a, s.PrefixV4
 // LimitsFor lists the limits that would count an access of c, for explain.
 func (s *Settings) LimitsFor(c *auth.Caller, a auth.Access) (out []Limit) {
 	for _, l := range s.Limits {
-		counts := map[Count]bool{Requests: true, Pulls: a.Action == auth.Pull, Pushes: a.Action == auth.Push}
+		moves := a.Action == auth.Pull || a.Action == auth.Push
+		counts := map[Count]bool{Requests: true, Pulls: a.Action == auth.Pull, Pushes: a.Action == auth.Push, Bytes: moves, Transfers: moves}
 		if counts[l.Count] && l.counts(c, &a) {
 			out = append(out, l)
 		}
@@ -162,12 +163,25 @@ func (s *Settings) LimitsFor(c *auth.Caller, a auth.Access) (out []Limit) {
 	return out
 }
 
-// limit spends what the request costs, or refuses it (L01-L04, S07-S09).
+// limit spends what the request costs, or refuses it (L01-L04, S07-S09): all
+// that it is counted by, or nothing. Places are taken first, as only those can
+// be given back.
 func (x *exchange) limit() error {
 	q := &x.req
 	x.free = q.pulls() && x.h.free.until(x, q.Reference).After(x.start)
+	held, err := x.hold()
+	if err != nil {
+		return err
+	}
 	counts, n := q.costs(x.free)
 	if err := x.spend(counts[:n]); err != nil {
+		x.leave()
+		return err
+	}
+	for _, a := range held {
+		a.allowed.Inc()
+	}
+	if err := x.shape(); err != nil {
 		return err
 	}
 	if q.Kind == KindManifest && (q.Method == http.MethodGet || q.Method == http.MethodHead) {
@@ -211,13 +225,17 @@ func (a ask) spend() ratelimit.Spend {
 // asks adds to dst what a request of the given counts asks of which limits,
 // dry runs among them.
 func (x *exchange) asks(counts []Count, dst []ask) []ask {
+	return x.buckets.asks(x.s.limitsAt(x.start), &x.repo, counts, dst)
+}
+
+func (b *buckets) asks(limits []Limit, repository *auth.Access, counts []Count, dst []ask) []ask {
 	var names [4]string
-	for i := range x.s.limits {
-		l := &x.s.limits[i]
-		if !slices.Contains(counts, l.Count) || !l.counts(&x.who, &x.repo) {
+	for i := range limits {
+		l := &limits[i]
+		if !slices.Contains(counts, l.Count) || !l.counts(b.c, repository) {
 			continue
 		}
-		for _, c := range x.buckets.of(l, &x.repo, names[:0]) {
+		for _, c := range b.of(l, repository, names[:0]) {
 			dst = append(dst, ask{l, c})
 		}
 	}
@@ -258,7 +276,7 @@ func (x *exchange) spend(counts []Count) error {
 	asks := x.asks(counts, room[:0])
 	at, res, err := take(x.r.Context(), x.h.Limiter, asks)
 	if err != nil {
-		return refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "the rate limits cannot be looked up").from(err).because(reasonBusy)
+		return cannotAsk(err)
 	}
 	if at >= 0 {
 		x.h.metrics.limit(asks[at].Name, "throttled")
@@ -274,14 +292,25 @@ func (x *exchange) spend(counts []Count) error {
 	return nil
 }
 
+// cannotAsk is the refusal where redis.on_error is deny and Redis is down.
+func cannotAsk(err error) *httpError {
+	return refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "the rate limits cannot be looked up").
+		with("Retry-After", retryAfter(limiterPause)).from(err).because(reasonBusy)
+}
+
 func (x *exchange) dryRun(a ask) {
 	res, err := x.h.Limiter.Take(x.r.Context(), a.spend())
-	if err == nil && !res.OK {
-		x.wouldThrottle = append(x.wouldThrottle, a.Name)
-		x.h.metrics.limit(a.Name, "would_throttle")
-	} else {
-		x.h.metrics.limit(a.Name, "allowed")
+	x.tried(a, err == nil && !res.OK)
+}
+
+// tried notes what a dry run would have done.
+func (x *exchange) tried(a ask, throttled bool) {
+	if !throttled {
+		a.allowed.Inc()
+		return
 	}
+	x.wouldThrottle = append(x.wouldThrottle, a.Name)
+	x.h.metrics.limit(a.Name, "would_throttle")
 }
 
 // showPulls sets the L01 fields from the pulls limit with least left, taking nothing.
@@ -292,15 +321,16 @@ func (x *exchange) showPulls() {
 	var best ratelimit.Result
 	var whose string
 	var at *Limit
-	for i := range x.s.limits {
-		l := &x.s.limits[i]
+	limits := x.s.limitsAt(x.start)
+	for i := range limits {
+		l := &limits[i]
 		if l.Count != Pulls || l.DryRun || !l.counts(&x.who, &x.repo) {
 			continue
 		}
 		var names [4]string
 		for _, c := range x.buckets.of(l, &x.repo, names[:0]) {
 			res, err := x.h.Limiter.Take(x.r.Context(), ratelimit.Spend{Key: ratelimit.Key{Limit: l.Name, Client: c}, Rate: l.Rate})
-			if err == nil && (at == nil || res.Remaining < best.Remaining) {
+			if err == nil && res.Index >= 0 && (at == nil || res.Remaining < best.Remaining) {
 				best, at, whose = res, l, c
 			}
 		}
@@ -442,8 +472,9 @@ func (g guard) Failed(c auth.Credential) {
 func (g guard) each(c auth.Credential, do func(*Limit, ratelimit.Spend) error) error {
 	claimed := auth.Caller{Identity: auth.Identity{Name: g.s.fold(c.User)}, Addr: g.addr}
 	whose := buckets{s: g.s, c: &claimed}
-	for i := range g.s.limits {
-		l := &g.s.limits[i]
+	limits := g.s.limitsAt(g.h.Now())
+	for i := range limits {
+		l := &limits[i]
 		if l.Count != FailedLogins || !l.counts(&claimed, &auth.Access{}) {
 			continue
 		}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -62,10 +63,14 @@ func wantSame(t *testing.T, what string, docs []string, program map[string]bool)
 func everything(t *testing.T) (*gate, []string) {
 	g := newGate(t, usual+`
 		limit people pulls 3/h subjects=user:bob
-		limit trial  requests 1/h dry_run`, func(s *Settings) {
+		limit trial  requests 1/h dry_run
+		limit line   bytes 1kB/s burst=1 subjects=user:bob
+		deny everyone library/busybox pull dry_run`, func(s *Settings) {
 		s.Upstreams[0].HeaderTimeout = 100 * time.Millisecond
 		s.Upstreams[0].Username, s.Upstreams[0].Password = "regward", "upstream-secret-9"
 	})
+	g.pause = func(_ context.Context, d time.Duration) error { return nil }
+	g.get("/v2/library/busybox/manifests/latest", g.as("", pulls("library/busybox")))
 	secrets := []string{annPassword, bobPassword, carlPassword, "upstream-secret-9", "wrong-secret-1", "wrong-secret-2"}
 	for i := range 12 {
 		g.get("/token", basic("carl", "wrong-secret-1"+strings.Repeat("x", i)))
@@ -194,7 +199,7 @@ func TestAuditFieldsAreThoseOfTheDocs(t *testing.T) {
 		}
 	}
 	for _, key := range requestFields {
-		if !used[key] && key != "granted" && key != "would_throttle" {
+		if !used[key] && key != "granted" && key != "would_throttle" && key != "would_deny" {
 			t.Errorf("no audit line has %s", key)
 		}
 	}

@@ -17,12 +17,16 @@ type Metrics struct {
 	bytes      *prometheus.CounterVec
 	refused    *prometheus.CounterVec
 	limits     *prometheus.CounterVec
+	waited     *prometheus.CounterVec
+	rules      *prometheus.CounterVec
 	logins     *prometheus.CounterVec
 	tokens     prometheus.Counter
 	inFlight   prometheus.Gauge
 	cutOff     prometheus.Counter
 	bytesIn    prometheus.Counter
 	bytesOut   prometheus.Counter
+	namespaces *namespaceMetrics
+	others     []prometheus.Collector // that look when they are asked
 	routeTimes [KindUnknown + 1]prometheus.Observer
 	served     [KindUnknown + 1]prometheus.Counter // GET, 200
 }
@@ -34,8 +38,8 @@ const (
 	routeOther  = "other"
 )
 
-// newMetrics makes them; current tells the upstreams of now, at each scrape.
-func newMetrics(current func() *Snapshot) *Metrics {
+// newMetrics makes those of h.
+func newMetrics(h *Handler) *Metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "regward", Name: name, Help: help}, labels)
 	}
@@ -47,13 +51,16 @@ func newMetrics(current func() *Snapshot) *Metrics {
 			Help: "Time until the upstream's answer began, by upstream.", Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60}}, []string{"upstream"}),
 		bytes:    counter("bytes_total", "Bytes of bodies, from clients (in) and to clients (out).", "direction"),
 		refused:  counter("refusals_total", "Requests refused, by reason.", "reason"),
-		limits:   counter("limit_decisions_total", "Decisions of the limits: allowed, throttled, would_throttle.", "limit", "result"),
+		limits:   counter("limit_decisions_total", "Decisions of the limits: allowed, throttled, slowed (bytes), would_throttle.", "limit", "result"),
+		waited:   counter("limit_wait_seconds_total", "How long limits of bytes held bodies up.", "limit"),
+		rules:    counter("rule_decisions_total", "What dry runs of rules would have done: would_deny.", "rule", "result"),
 		logins:   counter("logins_total", "Passwords presented: ok, rejected, locked_out, busy, error.", "result"),
 		tokens:   prometheus.NewCounter(prometheus.CounterOpts{Namespace: "regward", Name: "tokens_issued_total", Help: "Bearer tokens issued."}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "regward", Name: "requests_in_flight", Help: "Requests being answered."}),
 		cutOff:   prometheus.NewCounter(prometheus.CounterOpts{Namespace: "regward", Name: "answers_cut_off_total", Help: "Answers that broke off because the upstream or the client did."}),
 	}
-	m.upstreams = newUpstreamCollector(current)
+	m.upstreams, m.namespaces = newUpstreamCollector(h.Current), newNamespaceMetrics(h.Current)
+	m.others = []prometheus.Collector{newOverrideCollector(h), newSharedCollector(h.shared), newBusiestCollector(h)}
 	m.bytesIn, m.bytesOut = m.bytes.WithLabelValues("in"), m.bytes.WithLabelValues("out")
 	for k := range m.routeTimes {
 		m.routeTimes[k] = m.seconds.WithLabelValues(Kind(k).String())
@@ -64,7 +71,9 @@ func newMetrics(current func() *Snapshot) *Metrics {
 
 // Register adds them to a registry of the caller's own.
 func (m *Metrics) Register(r prometheus.Registerer) error {
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.upstream, m.upstreams, m.bytes, m.refused, m.limits, m.logins, m.tokens, m.inFlight, m.cutOff} {
+	all := []prometheus.Collector{m.requests, m.seconds, m.upstream, m.upstreams, m.bytes, m.refused, m.limits, m.waited, m.rules,
+		m.logins, m.tokens, m.inFlight, m.cutOff, m.namespaces}
+	for _, c := range append(all, m.others...) {
 		if err := r.Register(c); err != nil {
 			return err
 		}
@@ -75,7 +84,16 @@ func (m *Metrics) Register(r prometheus.Registerer) error {
 func (m *Metrics) limit(name, result string) { m.limits.WithLabelValues(name, result).Inc() }
 func (m *Metrics) login(result string)       { m.logins.WithLabelValues(result).Inc() }
 func (m *Metrics) refuse(reason string)      { m.refused.WithLabelValues(reason).Inc() }
+
+func (m *Metrics) wouldDeny(rule string) { m.rules.WithLabelValues(rule, "would_deny").Inc() }
+
+// observe counts an exchange that is over.
 func (m *Metrics) observe(x *exchange, took time.Duration) {
+	x.tellPace()
+	end := x.start.Add(took)
+	x.h.talk.note(x, end)
+	x.h.noteAddress(x, end)
+	m.namespaces.note(x)
 	route := x.route()
 	if x.status == 200 && x.r.Method == "GET" && x.req.Kind != 0 {
 		m.served[x.req.Kind].Inc() // by far the most

@@ -18,7 +18,7 @@ type Audit struct {
 }
 
 // AuditEvents are the kinds of audit lines.
-var AuditEvents = [...]string{"login", "login_failed", "denied", "throttled", "pull", "push", "delete", "reload"}
+var AuditEvents = [...]string{"login", "login_failed", "denied", "throttled", "pull", "push", "delete", "reload", "override", "reset", "revocation"}
 
 // Write adds a line if the event was chosen.
 func (a *Audit) Write(event string, fields ...zap.Field) {
@@ -110,6 +110,9 @@ func (x *exchange) access(took time.Duration) {
 	if x.decided && x.s.countsPulls && x.req.pulls() {
 		f = append(f, zap.Bool("free_pull", x.free)) // for replay: no log could tell it otherwise
 	}
+	if x.slowedBy != "" {
+		f = append(f, zap.String("slowed_by", x.slowedBy), zap.Float64("slowed_ms", millis(x.slowed)))
+	}
 	if x.repeated {
 		f = append(f, zap.Bool("repeated", true))
 	}
@@ -177,6 +180,9 @@ func (x *exchange) what(f []zap.Field) []zap.Field {
 	}
 	if x.limitName != "" {
 		f = append(f, zap.String("limit", x.limitName))
+	}
+	if x.decided && x.decision.WouldDeny != "" {
+		f = append(f, zap.String("would_deny", x.decision.WouldDeny))
 	}
 	if len(x.wouldThrottle) > 0 {
 		f = append(f, zap.Strings("would_throttle", x.wouldThrottle))

@@ -34,6 +34,8 @@ type Settings struct {
 	Proxies   []netip.Prefix // trusted_proxies
 	OnlyProxy bool           // tls.mode: off beyond loopback: requests of trusted proxies alone
 
+	PerNamespace bool // metrics.per_namespace
+
 	Catalog bool   // false: 404
 	Search  bool   // /v1/search (P19)
 	CA      []byte // PEM of tls.mode: internal, for the page at /; nil otherwise
@@ -53,6 +55,8 @@ const (
 	Pulls
 	Pushes
 	FailedLogins
+	Bytes     // slows down, never refuses
+	Transfers // blobs in flight at once
 )
 
 // Per says whose bucket a request falls into.
@@ -74,7 +78,8 @@ const (
 type Limit struct {
 	Name         string
 	Count        Count
-	Rate         ratelimit.Rate
+	Rate         ratelimit.Rate // of Bytes: bytes in a time; zero for Transfers
+	Most         int            // at once, for Transfers; else 0
 	Per          Per
 	Subjects     []auth.Subject // none: everyone
 	Repositories []auth.Pattern // none: all
@@ -85,6 +90,7 @@ type Limit struct {
 	Where        string
 
 	allowed prometheus.Counter // of its snapshot
+	waited  prometheus.Counter // seconds, for Bytes
 }
 
 // UpstreamSettings is one upstream registry.

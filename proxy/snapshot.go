@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,8 +18,11 @@ type Snapshot struct {
 	Settings
 	sites         map[string][]*site // by name; several if the file has it with several ports
 	names         []string
-	limits        []Limit // with their counters
+	limits        []Limit // with their counters, as configured
+	eased         atomic.Pointer[easing]
 	countsPulls   bool
+	countsBytes   bool
+	countsPlaces  bool // transfers
 	places        *auth.Places
 	backends      []*backend // in the order of places
 	catalogSealer *sealer
@@ -50,8 +54,14 @@ func (h *Handler) Prepare(settings Settings) (*Snapshot, error) {
 	}
 	s.limits = slices.Clone(settings.Limits)
 	for i := range s.limits {
-		s.limits[i].allowed = h.metrics.limits.WithLabelValues(s.limits[i].Name, "allowed")
-		s.countsPulls = s.countsPulls || s.limits[i].Count == Pulls
+		l := &s.limits[i]
+		l.allowed = h.metrics.limits.WithLabelValues(l.Name, "allowed")
+		s.countsPulls = s.countsPulls || l.Count == Pulls
+		s.countsPlaces = s.countsPlaces || l.Count == Transfers
+		if l.Count == Bytes {
+			s.countsBytes = true
+			l.waited = h.metrics.waited.WithLabelValues(l.Name)
+		}
 	}
 	if err := h.prepareUpstreams(s); err != nil {
 		return nil, err

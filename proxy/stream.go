@@ -32,44 +32,82 @@ func (x *exchange) stream(resp *http.Response) error {
 	if x.r.Method == http.MethodHead || resp.ContentLength == 0 {
 		return nil
 	}
+	var client deadline
+	paced := x.pace != nil && !writes(x.req.Method)
+	if resp.ContentLength < 0 || resp.ContentLength > smallBuffer || paced {
+		client = deadline{rc: http.NewResponseController(x.w), idle: x.s.idle()}
+		if resp.ContentLength < 0 || resp.ContentLength > smallBuffer {
+			_ = client.rc.Flush() // the head shall not wait for a body that trickles
+		}
+		if x.r.ProtoMajor == 1 { // in HTTP/2 it is the stream's, which ends here
+			defer client.clear()
+		}
+	}
+	if paced {
+		x.streamPaced(resp, &client)
+		return nil
+	}
 	pool := x.h.small
 	if resp.ContentLength > largeBuffer {
 		pool = x.h.large
 	}
 	buf := pool.get()
 	defer func() { pool.put(buf) }()
-	var client deadline
-	if resp.ContentLength < 0 || resp.ContentLength > smallBuffer {
-		client = deadline{rc: http.NewResponseController(x.w), idle: x.s.idle()}
-		_ = client.rc.Flush()    // the head shall not wait for a body that trickles
-		if x.r.ProtoMajor == 1 { // in HTTP/2 it is the stream's, which ends here
-			defer client.clear()
-		}
-	}
 	for first := true; ; first = false {
-		n, err := resp.Body.Read(*buf)
-		if n > 0 {
-			client.move()
-			written, werr := x.w.Write((*buf)[:n])
-			x.out += int64(written)
-			if werr != nil {
-				x.clientGone = true
-				x.aborted = true
-				return nil
-			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			x.aborted = true
-			x.refusal = broken(err)
+		if _, over := x.piece(resp, *buf, &client); over {
 			return nil
 		}
 		if pool == x.h.small && !first && x.out > smallBuffer { // it proves large
 			pool.put(buf)
 			pool = x.h.large
 			buf = pool.get()
+		}
+	}
+}
+
+// piece moves what there is of the answer's body, a bufferful at most.
+func (x *exchange) piece(resp *http.Response, buf []byte, client *deadline) (n int, over bool) {
+	n, err := resp.Body.Read(buf)
+	if n > 0 {
+		client.move()
+		written, werr := x.w.Write(buf[:n])
+		x.out += int64(written)
+		if werr != nil {
+			x.clientGone, x.aborted = true, true
+			return n, true
+		}
+	}
+	if err != nil && err != io.EOF {
+		x.aborted = true
+		x.refusal = broken(err)
+	}
+	return n, err != nil
+}
+
+// streamPaced moves the answer's body as fast as limits of bytes let it. There
+// is a buffer only while something moves: who waits costs no more than a
+// connection.
+func (x *exchange) streamPaced(resp *http.Response, client *deadline) {
+	left := resp.ContentLength
+	for {
+		n, err := x.pace.await(left, client.pause)
+		if err != nil {
+			x.clientGone, x.aborted = true, true
+			return
+		}
+		pool, size := x.h.small, smallBuffer
+		if n > smallBuffer {
+			pool, size = x.h.large, largeBuffer
+		}
+		buf := pool.get()
+		moved, over := x.piece(resp, (*buf)[:min(n, size)], client)
+		pool.put(buf)
+		if over {
+			return
+		}
+		x.pace.moved(moved)
+		if left > 0 {
+			left -= int64(moved)
 		}
 	}
 }
@@ -92,6 +130,16 @@ func (d *deadline) move() {
 	}
 	_ = d.rc.SetWriteDeadline(now.Add(d.idle))
 	d.next = now.Add(min(time.Second, d.idle/4))
+}
+
+// pause is for a wait of ours, in which the client can take nothing: it is not
+// idle. What it could have goes out before a long one.
+func (d *deadline) pause(wait time.Duration) {
+	if wait >= longWait {
+		_ = d.rc.Flush()
+	}
+	_ = d.rc.SetWriteDeadline(time.Now().Add(wait + d.idle))
+	d.next = time.Time{}
 }
 
 // clear ends it: the connection's next answer may be minutes away.

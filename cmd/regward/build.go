@@ -38,16 +38,17 @@ func build(cfg *configs.Config, tokens *auth.Tokens, ca []byte) (proxy.Settings,
 			TTL:         time.Duration(cfg.Cache.TTL),
 			NegativeTTL: time.Duration(cfg.Cache.NegativeTTL),
 		},
-		Lease:       time.Duration(cfg.Uploads.Lease),
-		Limits:      limits,
-		PrefixV4:    cfg.LimitIPPrefix.V4,
-		PrefixV6:    cfg.LimitIPPrefix.V6,
-		Proxies:     cfg.TrustedProxies,
-		OnlyProxy:   cfg.TLS.Mode == configs.TLSOff && !allLoopback(cfg.Listen),
-		Catalog:     cfg.Catalog != "off",
-		CA:          ca,
-		Search:      cfg.Search,
-		IdleTimeout: time.Duration(cfg.IdleTimeout),
+		Lease:        time.Duration(cfg.Uploads.Lease),
+		Limits:       limits,
+		PrefixV4:     cfg.LimitIPPrefix.V4,
+		PrefixV6:     cfg.LimitIPPrefix.V6,
+		Proxies:      cfg.TrustedProxies,
+		OnlyProxy:    cfg.TLS.Mode == configs.TLSOff && !allLoopback(cfg.Listen),
+		Catalog:      cfg.Catalog != "off",
+		CA:           ca,
+		Search:       cfg.Search,
+		PerNamespace: cfg.Metrics.PerNamespace,
+		IdleTimeout:  time.Duration(cfg.IdleTimeout),
 
 		LoginUpstream: cfg.Auth.Upstream,
 	}
@@ -116,6 +117,7 @@ func buildLimits(limits []configs.Limit) ([]proxy.Limit, error) {
 			Name:         l.Name,
 			Count:        count,
 			Rate:         l.Rate,
+			Most:         l.Most,
 			Per:          per,
 			Subjects:     l.Subjects,
 			Repositories: l.Repositories,
@@ -137,6 +139,10 @@ func buildCount(c configs.Count) (proxy.Count, error) {
 		return proxy.Pulls, nil
 	case configs.CountPushes:
 		return proxy.Pushes, nil
+	case configs.CountBytes:
+		return proxy.Bytes, nil
+	case configs.CountTransfers:
+		return proxy.Transfers, nil
 	case configs.CountFailedLogins:
 		return proxy.FailedLogins, nil
 	}
