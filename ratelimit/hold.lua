@@ -1,8 +1,8 @@
 -- Places in flight, of several keys in one step: one of each, or none.
 --
 -- A key is a sorted set of leases by the time they run out. ARGV is the mode
--- (hold, renew), the time in seconds and microseconds ("" for the server's own)
--- and how long a lease is good for in seconds; then for hold of each key how
+-- (hold, ask, renew), the time in seconds and microseconds ("" for the server's own)
+-- and how long a lease is good for in seconds; then for hold and ask of each key how
 -- many at most and the lease to add; for renew, of one key, the leases.
 --
 -- The answer is -1 and how many are then taken of each key; or the number of
@@ -42,6 +42,9 @@ for i, key in ipairs(KEYS) do
 	end
 	taken[key] = taken[key] + 1
 	answer[i + 1] = taken[key]
+end
+if mode == 'ask' then
+	return answer
 end
 for i, key in ipairs(KEYS) do
 	redis.call('ZADD', key, ends, ARGV[4 + 2 * i])

@@ -70,7 +70,7 @@ type Redis struct {
 	held     int                            // leases in all
 	mostHeld int
 	instance string // the beginning of every lease of this process
-	count    uint64 // of leases ever
+	numbered uint64 // leases ever
 	keeping  bool   // somebody renews
 }
 
@@ -126,7 +126,7 @@ func (r *Redis) Take(ctx context.Context, spends ...Spend) (Result, error) {
 	groups := r.groups(len(all), func(i int) Key { return all[i].Key })
 	for g, group := range groups {
 		some := pick(all, group)
-		refused, left, err := r.count1(ctx, "take", some)
+		refused, left, err := r.count(ctx, "take", some)
 		if err != nil || refused >= 0 {
 			r.giveBack(ctx, all, groups[:g])
 		}
@@ -194,15 +194,13 @@ func (r *Redis) groups(n int, key func(int) Key) [][]int {
 }
 
 // firstRefusal is res, or the refusal of an earlier spend in one of the groups
-// that were not asked yet: which slot a key is in shall not decide who is told of.
+// that were not asked yet: which slot a key is in shall not decide who is told
+// of. They hear of a changed rate, too.
 func (r *Redis) firstRefusal(ctx context.Context, res Result, all []placed, groups [][]int) Result {
 	for _, group := range groups {
 		some := pick(all, group)
-		some = slices.DeleteFunc(some, func(s placed) bool { return s.at > res.Index })
-		if len(some) == 0 {
-			continue
-		}
-		if refused, left, err := r.count1(ctx, "ask", some); err == nil && refused >= 0 {
+		refused, left, err := r.count(ctx, "ask", some)
+		if err == nil && refused >= 0 && some[refused].at < res.Index {
 			res = some[refused].refusal(left[0])
 		}
 	}
@@ -217,16 +215,13 @@ func (r *Redis) giveBack(ctx context.Context, all []placed, groups [][]int) {
 	ctx, done := within(context.WithoutCancel(ctx), r.timeout)
 	defer done()
 	for _, group := range groups {
-		_, _, _ = r.count1(ctx, "back", pick(all, group))
+		_, _, _ = r.count(ctx, "back", pick(all, group))
 	}
 }
 
-// count1 runs gcra.lua for spends of one slot. It gives the place in spends of
+// count runs gcra.lua for spends of one slot. It gives the place in spends of
 // the one that refused, or -1, and what is left in that one or in all.
-func (r *Redis) count1(ctx context.Context, mode string, spends []placed) (refused int, left []float64, err error) {
-	if len(spends) == 0 {
-		return -1, nil, nil
-	}
+func (r *Redis) count(ctx context.Context, mode string, spends []placed) (refused int, left []float64, err error) {
 	keys := make([]string, len(spends))
 	sec, usec := r.time()
 	args := append(make([]any, 0, 5+4*len(spends)), mode, sec, usec, r.margin.Milliseconds(), maxWait.Seconds())

@@ -57,7 +57,7 @@ func (r *Redis) Hold(ctx context.Context, holdings ...Holding) (func(), Result, 
 	groups := r.groups(len(all), func(i int) Key { return all[i].Key })
 	for g, group := range groups {
 		some := pick(all, group)
-		refused, taken, err := r.hold1(ctx, some)
+		refused, taken, err := r.places(ctx, "hold", some)
 		if err != nil || refused >= 0 {
 			for _, earlier := range groups[:g] {
 				r.leave(caller, pick(all, earlier))
@@ -65,7 +65,7 @@ func (r *Redis) Hold(ctx context.Context, holdings ...Holding) (func(), Result, 
 			if err != nil {
 				return nothing, Result{}, err
 			}
-			return nothing, Result{Index: some[refused].at, Limit: some[refused].Most}, nil
+			return nothing, r.firstFull(ctx, some[refused], all, groups[g+1:]), nil
 		}
 		for i, h := range some {
 			if left := h.Most - taken[i]; least.Index < 0 || left < least.Remaining || left == least.Remaining && h.at < least.Index {
@@ -92,17 +92,30 @@ func (r *Redis) name(all []wanted) error {
 		return fmt.Errorf("%w: %d places are held here, no more can be", ErrUnavailable, r.held)
 	}
 	for i := range all {
-		r.count++
-		all[i].lease = r.instance + "." + strconv.FormatUint(r.count, 36) + "/" + strconv.Itoa(all[i].Most)
+		r.numbered++
+		all[i].lease = r.instance + "." + strconv.FormatUint(r.numbered, 36) + "/" + strconv.Itoa(all[i].Most)
 	}
 	return nil
 }
 
-// hold1 runs hold.lua for places of one slot.
-func (r *Redis) hold1(ctx context.Context, some []wanted) (refused int, taken []int, err error) {
+// firstFull is a refusal by h, or by an earlier one of the groups that were not
+// asked yet.
+func (r *Redis) firstFull(ctx context.Context, h wanted, all []wanted, groups [][]int) Result {
+	for _, group := range groups {
+		some := pick(all, group)
+		refused, _, err := r.places(ctx, "ask", some)
+		if err == nil && refused >= 0 && some[refused].at < h.at {
+			h = some[refused]
+		}
+	}
+	return Result{Index: h.at, Limit: h.Most}
+}
+
+// places runs hold.lua for places of one slot.
+func (r *Redis) places(ctx context.Context, mode string, some []wanted) (refused int, taken []int, err error) {
 	sec, usec := r.time()
 	keys := make([]string, len(some))
-	args := []any{"hold", sec, usec, r.lease.Seconds()}
+	args := []any{mode, sec, usec, r.lease.Seconds()}
 	for i, h := range some {
 		keys[i] = h.key
 		args = append(args, h.Most, h.lease)

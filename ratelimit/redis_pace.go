@@ -62,7 +62,7 @@ func (r *Redis) Pace(ctx context.Context, spends ...Spend) (wait time.Duration, 
 		for i, j := range group {
 			some[i] = asks[j].placed
 		}
-		_, left, err := r.count1(ctx, "pace", some)
+		_, left, err := r.count(ctx, "pace", some)
 		if err != nil {
 			return 0, err
 		}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"golang.org/x/time/rate"
 
 	"github.com/regward/regward/ratelimit"
@@ -43,6 +45,12 @@ func byClock(t testing.TB, client redis.UniversalClient) func(func() time.Time) 
 		r.SetClock(now)
 		return r
 	}
+}
+
+// The client's log tells what every error tells as well.
+func TestMain(m *testing.M) {
+	logging.Disable()
+	os.Exit(m.Run())
 }
 
 func TestRedis(t *testing.T) { testLimiter(t, byClock(t, startServer(t).client())) }
