@@ -60,7 +60,7 @@ type auditQuestion struct {
 func (q *auditQuestion) chooses(d *deed) bool {
 	return slices.Contains(q.events, d.Event) &&
 		(q.any || d.Repository != "" && q.repository.Match(d.Repository, &auth.Identity{})) &&
-		(q.user == "" || q.user == d.User) &&
+		(q.user == "" || strings.EqualFold(q.user, d.User)) &&
 		(q.since.IsZero() || !d.Time.Before(q.since)) &&
 		(q.until.IsZero() || d.Time.Before(q.until))
 }
