@@ -82,6 +82,9 @@ func (s *sharedState) behind(l, local ratelimit.Limiter) ratelimit.Limiter {
 	if s.mode == 0 {
 		return l
 	}
+	if local == nil {
+		local = ratelimit.NewMemory(0, s.now)
+	}
 	return &fallback{Limiter: l, local: local, state: s}
 }
 

@@ -23,7 +23,7 @@ type Options struct {
 	Cache    *auth.Cache
 	// OnError is what holds while Limiter or Failures cannot be asked; zero where
 	// they are this process's own. Local and LocalFailures decide instead where it
-	// is OnErrorLocal.
+	// is OnErrorLocal; nil: ones of their own.
 	OnError              OnError
 	Local, LocalFailures ratelimit.Limiter
 
