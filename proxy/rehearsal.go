@@ -26,6 +26,8 @@ type Past struct {
 	User     string // "" is anonymous
 	KnowUser bool   // false: nobody knows who it was
 	Via      string // what proved the user, where the log has it
+	Duration time.Duration
+	In, Out  int64 // bytes of the bodies
 
 	// Of regward's own log.
 	Own        bool
@@ -62,6 +64,10 @@ type Rehearsal struct {
 	started bool
 	host    string
 	x       exchange
+	holds   bool   // a limit counts transfers
+	paces   bool   // a limit counts bytes
+	taken   func() // gives back the places of the request being judged
+	ends    ends
 	out     Outcome
 	room    []ask
 
@@ -86,10 +92,10 @@ const (
 
 // Asked is what one bucket of one limit said.
 type Asked struct {
-	Limit  int    // its place in Settings.Limits
-	Client string // "user:ann", "ip:192.0.2.7"
-	Taken  bool   // one event was taken
-	Wait   time.Duration
+	Limit  int           // its place in Settings.Limits
+	Client string        // "user:ann", "ip:192.0.2.7"
+	Taken  bool          // one event was taken
+	Wait   time.Duration // until it may come again; of bytes: by how much it would have been slower
 }
 
 // Outcome is what would have become of one request.
@@ -123,6 +129,7 @@ func Rehearse(settings Settings) (*Rehearsal, error) {
 	r.open = &Snapshot{Settings: settings, places: places}
 	for _, l := range r.all.limits {
 		r.all.countsPulls = r.all.countsPulls || l.Count == Pulls
+		r.holds, r.paces = r.holds || l.Count == Transfers, r.paces || l.Count == Bytes
 		if !l.NeedsUser() {
 			r.open.limits = append(r.open.limits, l)
 		}
@@ -175,6 +182,7 @@ func (r *Rehearsal) Judge(p *Past) *Outcome {
 	} else if p.Time.After(r.now) {
 		r.now = p.Time
 	}
+	r.ends.until(r.now)
 	r.out = Outcome{KnowUser: p.KnowUser, Refused: -1, Asked: r.out.Asked[:0], Would: r.out.Would[:0]}
 	switch {
 	case p.Own && strings.HasPrefix(p.Credential, saidWrong):
@@ -243,8 +251,24 @@ func (r *Rehearsal) judge(p *Past) {
 		}
 	}
 	x.free = r.all.countsPulls && q.pulls() && r.free(p)
+	if r.holds && !r.hold(p) {
+		return
+	}
 	counts, n := q.costs(x.free)
-	r.ask(counts[:n])
+	if release := r.taken; !r.ask(counts[:n]) {
+		if release != nil {
+			release()
+			r.taken = nil
+		}
+		return
+	}
+	if r.taken != nil {
+		r.ends.add(p.Time.Add(p.Duration), r.taken)
+		r.taken = nil
+	}
+	if r.paces && q.paced() {
+		r.pace(p)
+	}
 }
 
 // parse reads what was asked; false: it counts nothing.
@@ -343,28 +367,30 @@ func (r *Rehearsal) free(p *Past) bool {
 }
 
 // ask asks the limits as spend does, and tells what each bucket said.
-func (r *Rehearsal) ask(counts []Count) {
+func (r *Rehearsal) ask(counts []Count) bool {
 	x := &r.x
+	first := len(r.out.Asked)
 	r.room = x.asks(counts, r.room[:0])
 	for _, a := range r.room {
 		r.out.Asked = append(r.out.Asked, Asked{Limit: r.place(a.Limit), Client: a.client, Taken: true})
 	}
 	at, res, err := take(context.Background(), r.memory, r.room)
 	if err != nil {
-		return // only for a rate that is none, and a configuration has none
+		return true // only for a rate that is none, and a configuration has none
 	}
-	if r.refused(at, res.RetryAfter) {
-		return
+	if at >= 0 && r.refused(first+at, res.RetryAfter) {
+		return false
 	}
 	for i, a := range r.room {
 		if !a.DryRun {
 			continue
 		}
 		if res, err := r.memory.Take(context.Background(), a.spend()); err == nil && !res.OK {
-			r.out.Asked[i].Taken, r.out.Asked[i].Wait = false, res.RetryAfter
-			r.out.Would = append(r.out.Would, i)
+			r.out.Asked[first+i].Taken, r.out.Asked[first+i].Wait = false, res.RetryAfter
+			r.out.Would = append(r.out.Would, first+i)
 		}
 	}
+	return true
 }
 
 // refused notes that nothing was taken because of one of those asked; -1: of none.

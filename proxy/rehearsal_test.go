@@ -202,6 +202,9 @@ func TestWhatALogCannotTell(t *testing.T) {
 	}
 	const tag, child = "/v2/library/a/manifests/1", "/v2/library/a/manifests/sha256:"
 	digest := child + strings.Repeat("a", 64)
+	blob, piece := "/v2/library/a/blobs/sha256:"+strings.Repeat("a", 64), "/v2/bob/a/blobs/uploads/x"
+	lasting := func(d time.Duration) func(*Past) { return func(p *Past) { p.Duration = d } }
+	patch := func(p *Past) { p.Method, p.In = "PATCH", 1000 }
 	for _, tt := range []struct {
 		why    string
 		limits string
@@ -243,6 +246,13 @@ func TestWhatALogCannotTell(t *testing.T) {
 			[]Past{get(0, "/token", own("wrong password: ann", "wrong_password")), get(1, "/token", own("basic", ""))}, ".x"},
 		{"one proven there before is spared", "limit f failed_logins 1/1h per=ip",
 			[]Past{get(0, "/token", own("basic", "")), get(1, "/token", own("wrong password: ann", "wrong_password")), get(2, "/token", own("basic", ""))}, "-.-"},
+		{"transfers hold their places for as long as they took", "limit t transfers 1",
+			[]Past{get(0, blob, lasting(time.Minute)), get(30*time.Second, blob, lasting(time.Minute)), get(time.Minute, blob, lasting(time.Minute))}, ".x."},
+		{"a log without durations has nothing in flight", "limit t transfers 1", []Past{get(0, blob), get(1, blob)}, ".."},
+		{"what a limit refuses holds no place", "limit t transfers 1\nlimit all requests 1/1h per=ip\n",
+			[]Past{get(0, tag), get(time.Second, blob, lasting(time.Minute)), get(time.Hour+time.Second, blob, lasting(time.Minute))}, ".x."},
+		{"a piece of an upload goes on, and takes a place", "limit t transfers 1",
+			[]Past{get(0, piece, lasting(time.Minute), patch), get(1, piece, lasting(time.Minute), patch), get(time.Second, "/v2/bob/a/blobs/sha256:"+strings.Repeat("a", 64), lasting(time.Second))}, "..x"},
 	} {
 		r, _ := rehearse(t, usual+tt.limits)
 		got := ""
@@ -276,6 +286,30 @@ func TestARehearsalForgetsRatherThanGrows(t *testing.T) {
 	}
 	if r.memory.Len() > ratelimit.DefaultKeys || r.Overflowed() == 0 {
 		t.Errorf("%d buckets, %d overflowed", r.memory.Len(), r.Overflowed())
+	}
+}
+
+func TestByHowMuchBodiesWouldBeSlower(t *testing.T) {
+	r, s := rehearse(t, usual+"limit slow bytes 10MB/s per=ip dry_run")
+	p := Past{Method: "GET", Path: "/v2/library/a/blobs/sha256:" + strings.Repeat("a", 64), Status: 200, KnowUser: true, Out: 1_000_000_000, Duration: 40 * time.Second}
+	o := r.Judge(&p)
+	if len(o.Asked) != 1 || o.Refused >= 0 || s.Limits[o.Asked[0].Limit].Name != "slow" || o.Asked[0].Wait.Round(time.Second) != 59*time.Second {
+		t.Errorf("a gigabyte in 40 s at 10 MB/s, a second's worth at once: %+v, want 59 s more", o.Asked)
+	}
+	p.Time, p.Out = p.Time.Add(time.Hour), 1000
+	if o := r.Judge(&p); o.Asked[0].Wait != 0 {
+		t.Errorf("a kilobyte: %+v", o.Asked)
+	}
+}
+
+func TestPlacesRememberedAreBounded(t *testing.T) {
+	var e ends
+	ended := 0
+	for i := range maxRehearsedPlaces + 5 {
+		e.add(time.Unix(int64(i), 0), func() { ended++ })
+	}
+	if len(e) != maxRehearsedPlaces || ended != 5 {
+		t.Errorf("%d in flight, %d ended early", len(e), ended)
 	}
 }
 

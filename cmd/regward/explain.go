@@ -328,10 +328,18 @@ func (a *app) printExplanation(e explanation) error {
 
 // limitWords is a limit for people: `people: 1000/6h pulls per user, limits[1] at regward.yaml:20`.
 func limitWords(l proxy.Limit) string {
-	counts := map[proxy.Count]string{proxy.Requests: "requests", proxy.Pulls: "pulls", proxy.Pushes: "pushes", proxy.FailedLogins: "failed logins"}
+	counts := map[proxy.Count]string{proxy.Requests: "requests", proxy.Pulls: "pulls", proxy.Pushes: "pushes", proxy.FailedLogins: "failed logins",
+		proxy.Bytes: "bytes", proxy.Transfers: "transfers"}
 	pers := map[proxy.Per]string{proxy.PerClient: "client", proxy.PerUser: "user", proxy.PerIP: "ip", proxy.PerGroup: "group",
 		proxy.PerNamespace: "namespace", proxy.PerRepository: "repository", proxy.PerAll: "all", proxy.PerIPUser: "ip and user"}
-	s := fmt.Sprintf("%s: %v %s per %s", l.Name, l.Rate, counts[l.Count], pers[l.Per])
+	amount := l.Rate.String()
+	switch l.Count {
+	case proxy.Bytes:
+		amount = l.Rate.ByteString()
+	case proxy.Transfers:
+		amount = fmt.Sprint(l.Most)
+	}
+	s := fmt.Sprintf("%s: %s %s per %s", l.Name, amount, counts[l.Count], pers[l.Per])
 	if l.DryRun {
 		s += " (dry run)"
 	}

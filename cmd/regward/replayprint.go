@@ -66,9 +66,12 @@ func (l *limitReport) printWho(b *strings.Builder) {
 	if len(l.Who) == 0 {
 		return
 	}
-	verb := "would have throttled"
+	verb, out := "would have throttled", "out for "
+	if l.Slows {
+		verb, out = "would have slowed down", "held up for "
+	}
 	if l.DryRun {
-		verb = "would have throttled, were it no dry run,"
+		verb += ", were it no dry run,"
 	}
 	fmt.Fprintf(b, "\n%s %s\n", l.Limit, verb)
 	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
@@ -77,7 +80,7 @@ func (l *limitReport) printWho(b *strings.Builder) {
 		if c.Times > 1 {
 			spells = fmt.Sprintf(" in %d spells, the longest %s", c.Times, lasting(c.Longest))
 		}
-		fmt.Fprintf(t, "  %s\t%s\tfirst %s\tout for %s%s\n", clientName(c.Client), ofAll(c.Throttled, c.Asked)+" of "+plural(int(c.Asked), "request"), moment(c.First), lasting(c.Seconds), spells)
+		fmt.Fprintf(t, "  %s\t%s\tfirst %s\t%s%s%s\n", clientName(c.Client), ofAll(c.Throttled, c.Asked)+" of "+plural(int(c.Asked), "request"), moment(c.First), out, lasting(c.Seconds), spells)
 	}
 	t.Flush()
 	if more := len(l.Who) - maxNamed; more > 0 {
@@ -133,7 +136,11 @@ func (r *findings) printSuggestions(b *strings.Builder) {
 		l := &r.Limits[i]
 		s := l.Suggestion
 		if s == nil {
-			fmt.Fprintf(t, "  %s\tnone: nobody came\n", l.Name)
+			none := l.none
+			if none == "" {
+				none = "not tried"
+			}
+			fmt.Fprintf(t, "  %s\t%s\n", l.Name, none)
 			continue
 		}
 		rate := "rate: " + s.Rate

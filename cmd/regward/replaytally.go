@@ -32,6 +32,7 @@ type tally struct {
 	users      int64 // of those, with a known user
 	logins     int64
 	own        int64
+	lasting    bool // some log tells how long requests took
 	skipped    map[proxy.Skip]int64
 	guessed    int64
 	throttled  int64 // requests, by any limit in force
@@ -87,6 +88,7 @@ func (t *tally) count(p *proxy.Past, o *proxy.Outcome) {
 	if p.Own {
 		t.own++
 	}
+	t.lasting = t.lasting || p.Duration > 0
 	if o.Skip != "" {
 		t.skipped[o.Skip]++
 		return
@@ -114,8 +116,9 @@ func (t *tally) count(p *proxy.Past, o *proxy.Outcome) {
 		t.throttled++
 	}
 	for i := range o.Asked {
-		refused := i == o.Refused || o.Refused < 0 && slices.Contains(o.Would, i)
-		t.limits[o.Asked[i].Limit].count(p.Time, &o.Asked[i], refused, t.suggest)
+		l := t.limits[o.Asked[i].Limit]
+		refused := i == o.Refused || o.Refused < 0 && slices.Contains(o.Would, i) || l.Count == proxy.Bytes && o.Asked[i].Wait > 0
+		l.count(p.Time, &o.Asked[i], refused, t.suggest)
 	}
 }
 
@@ -159,7 +162,7 @@ func (l *limitTally) count(at time.Time, a *proxy.Asked, refused, suggest bool) 
 		l.clients[a.Client] = c
 	}
 	c.asked++
-	if suggest {
+	if suggest && l.suggests() {
 		c.demand.Add(at, l.rate)
 	}
 	if refused {
@@ -198,10 +201,16 @@ type suggestion struct {
 	Exact     bool   `json:"exact"`                // false: more was to be remembered of a client than is
 }
 
+// suggests reports whether the limit counts events in a time: of bytes and of
+// what is in flight no rate is suggested.
+func (l *limitTally) suggests() bool {
+	return l.Rate.Per > 0 && l.Count != proxy.Bytes && l.Count != proxy.Transfers
+}
+
 // lowest is the rate with which no more than share of the clients would have
 // been throttled; nil where none came.
 func (l *limitTally) lowest(share float64) *suggestion {
-	if len(l.clients) == 0 || l.Rate.Per <= 0 {
+	if len(l.clients) == 0 || !l.suggests() {
 		return nil
 	}
 	needs := make([]int, 0, len(l.clients))
@@ -248,12 +257,13 @@ type limitReport struct {
 	NotTried   string         `json:"not_tried,omitempty"` // why
 	Asked      int64          `json:"asked"`               // requests that it counts
 	Throttled  int64          `json:"throttled"`
+	Slows      bool           `json:"slows_down,omitempty"` // it refuses nobody: throttled are those that would have been slower
 	Clients    int            `json:"clients"`
 	First      *time.Time     `json:"first,omitempty"`
 	Who        []clientReport `json:"who"` // who would have been throttled, the most often first
 	Suggestion *suggestion    `json:"suggestion,omitempty"`
 
-	what string
+	what, none string
 }
 
 type clientReport struct {
@@ -302,8 +312,15 @@ func (t *tally) limitReport(l *limitTally, share float64) limitReport {
 	case l.Count != proxy.FailedLogins && l.NeedsUser() && t.users == 0:
 		out.NotTried = "no log names users"
 	}
+	if l.Count == proxy.Transfers && out.NotTried == "" && !t.lasting {
+		out.NotTried = "no log tells how long transfers took"
+	}
 	if out.NotTried != "" {
 		return out
+	}
+	out.Slows, out.none = l.Count == proxy.Bytes, "none: nobody came"
+	if !l.suggests() {
+		out.none = "no rate is suggested for it"
 	}
 	if l.refused > 0 {
 		out.First = &l.first
@@ -349,6 +366,9 @@ func (t *tally) unknown(r *findings) {
 	}
 	if t.guessed > 0 {
 		say("%s by digest, within ten minutes of another by the same client from the same repository: taken for a part of it, and not counted; the log does not say", plural(int(t.guessed), "pull"))
+	}
+	if slices.ContainsFunc(t.limits, func(l *limitTally) bool { return l.Count == proxy.Bytes && l.refused > 0 }) {
+		say("how clients that are slowed down share a limit of bytes: the times are estimates, each body by itself")
 	}
 	if t.overflowed > 0 {
 		say("%s of clients that shared a bucket: there are more than %d at once", plural(int(t.overflowed), "request"), ratelimit.DefaultKeys)

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/regward/regward/auth"
+	"github.com/regward/regward/proxy"
+	"github.com/regward/regward/ratelimit"
+	"github.com/regward/regward/replay"
+)
+
+// What a replay remembers is bounded, and what is beyond is said.
+func TestATallyIsBounded(t *testing.T) {
+	s := &proxy.Settings{Limits: []proxy.Limit{{Name: "people", Count: proxy.Pulls, Per: proxy.PerUser, Rate: ratelimit.Rate{Events: 1, Per: time.Hour, Burst: 1}}}}
+	n := newTally(s, true)
+	at := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
+	for i := range maxReplayClients + 5 {
+		o := proxy.Outcome{KnowUser: true, Refused: 0, Asked: []proxy.Asked{{Client: fmt.Sprint("user:", i), Wait: time.Minute}}}
+		n.count(&proxy.Past{Time: at}, &o)
+	}
+	for i := range maxReplayDenials + 5 {
+		o := proxy.Outcome{KnowUser: true, Refused: -1, Denied: true, Caller: auth.Caller{Identity: auth.Identity{Name: fmt.Sprint(i)}}}
+		n.count(&proxy.Past{Time: at}, &o)
+	}
+	n.overflowed = 3
+	r := n.report("candidate.yaml", 0)
+	if len(r.Limits[0].Who) != maxReplayClients || r.Limits[0].Throttled != maxReplayClients+5 || len(r.Denials) != maxReplayDenials || r.Denied != maxReplayDenials+5 {
+		t.Errorf("%d clients of %d refusals, %d denials of %d", len(r.Limits[0].Who), r.Limits[0].Throttled, len(r.Denials), r.Denied)
+	}
+	for _, want := range []string{"5 requests of clients beyond the first 100000", "5 denials beyond the first 10000", "3 requests of clients that shared a bucket"} {
+		if !strings.Contains(strings.Join(r.Unknown, "\n"), want) {
+			t.Errorf("not said: %q in %q", want, r.Unknown)
+		}
+	}
+	var out bytes.Buffer
+	if err := r.print(&out); err != nil || !strings.Contains(out.String(), "and 99980 more, whom --output json names") {
+		t.Errorf("a list for people that never ends: %d bytes, %v", out.Len(), err)
+	}
+}
+
+// For how long: the time in which a client could not get in, however often it
+// tried meanwhile.
+func TestHowLongAClientIsOut(t *testing.T) {
+	at := func(minutes int) time.Time {
+		return time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC).Add(time.Duration(minutes) * time.Minute)
+	}
+	var c clientTally
+	c.throttle(at(0), 10*time.Minute)
+	c.throttle(at(4), 6*time.Minute)
+	c.throttle(at(9), time.Minute)
+	c.throttle(at(30), 5*time.Minute)
+	if c.out != 15*time.Minute || c.longest != 10*time.Minute || c.spells != 2 || c.refused != 4 {
+		t.Errorf("out %v, longest %v, %d spells, %d times; want 15m, 10m, 2, 4", c.out, c.longest, c.spells, c.refused)
+	}
+}
+
+func TestLogsWithoutUsers(t *testing.T) {
+	limits := []proxy.Limit{{Name: "people", Per: proxy.PerUser}, {Name: "net", Per: proxy.PerIP}, {Name: "failed_logins", Count: proxy.FailedLogins, Where: builtIn}}
+	for _, tt := range []struct {
+		files []replay.File
+		want  string
+	}{
+		{[]replay.File{{Name: "a", Requests: 2}}, "a names no user (docker sends bearer tokens): limits per user cannot be tried with it; 1 of 2 limits tried. Log of regward itself, or --user-from FIELD, is needed."},
+		{[]replay.File{{Name: "a", Requests: 2}, {Name: "b", Requests: 2, Users: 2}, {Name: "c", Requests: 1}}, "a and c name no user"},
+		{[]replay.File{{Name: "a", Requests: 2}, {Name: "b", Requests: 2}, {Name: "c", Requests: 1}}, "a and 2 more name no user"},
+		{[]replay.File{{Name: "a", Requests: 2, Users: 1}}, "a names the user of 1 of 2 requests"},
+		{[]replay.File{{Name: "a"}, {Name: "b", Requests: 2, Users: 2}}, ""},
+	} {
+		n := newTally(&proxy.Settings{Limits: limits}, false)
+		n.logs.Files = tt.files
+		said := ""
+		n.withoutUsers(func(format string, args ...any) { said += fmt.Sprintf(format, args...) + "\n" })
+		if !strings.HasPrefix(said, tt.want) || tt.want == "" && said != "" {
+			t.Errorf("%v: said %q, want %q", tt.files, said, tt.want)
+		}
+	}
+}
+
+func TestSuggestedRatesAreEnough(t *testing.T) {
+	rate := ratelimit.Rate{Events: 100, Per: time.Hour, Burst: 200}
+	s := &proxy.Settings{Limits: []proxy.Limit{{Name: "people", Count: proxy.Pulls, Per: proxy.PerUser, Rate: rate}}}
+	n := newTally(s, true)
+	at := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
+	for i := range 4 { // 10, 20, 30, 40 at once
+		for range 10 * (i + 1) {
+			n.limits[0].count(at, &proxy.Asked{Client: fmt.Sprint(i)}, false, true)
+		}
+	}
+	for share, want := range map[float64]suggestion{
+		0:    {Rate: "20/h", Burst: 40, Need: 20, Exact: true},
+		0.25: {Rate: "15/h", Burst: 30, Need: 20, Throttled: 1, Exact: true},
+		0.99: {Rate: "5/h", Burst: 10, Need: 20, Throttled: 3, Exact: true},
+	} {
+		if got := *n.limits[0].lowest(share); got != want {
+			t.Errorf("share %v: %+v, want %+v", share, got, want)
+		}
+	}
+}
+
+func TestProgressIsForTerminals(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(&out)
+	p.show(1, 2)
+	p.end()
+	if out.Len() != 0 {
+		t.Errorf("drawn where there is no terminal: %q", out.String())
+	}
+	now := time.Unix(0, 0)
+	p = &progress{w: &out, now: func() time.Time { return now }, begun: now}
+	now = now.Add(10 * time.Second)
+	p.show(5e8, 2e9)
+	p.show(6e8, 2e9) // too soon
+	if got := out.String(); got != "\r\x1b[K[=======                       ] 25% of 2.0 GB, 30s left" {
+		t.Errorf("drawn %q", got)
+	}
+}
+
+// BenchmarkReplay is the whole of it, in lines a second on one core with
+// GOMAXPROCS=1.
+func BenchmarkReplay(b *testing.B) {
+	dir := b.TempDir()
+	config, log := filepath.Join(dir, "candidate.yaml"), filepath.Join(dir, "access.log")
+	put := func(file, text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	put(config, `
+hostname: registry.example.com
+tls: {mode: internal}
+upstream: http://registry:5000
+auth: {htpasswd: users}
+rules:
+  - {subjects: everyone, repositories: "**", allow: pull}
+limits:
+  - {name: anonymous, subjects: anonymous,     count: pulls, rate: 100/6h,  per: ip}
+  - {name: people,    subjects: authenticated, count: pulls, rate: 1000/6h, per: user}
+`)
+	var text strings.Builder
+	const n = 50_000
+	at := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
+	for i := range n {
+		path, route, reference := "manifests/1.2", "manifest", "1.2"
+		if i%3 > 0 {
+			reference = fmt.Sprintf("sha256:%064x", i)
+			path, route = "blobs/"+reference, "blob"
+		}
+		fmt.Fprintf(&text, `{"time":"%s","msg":"request","request_id":"id%08d","host":"registry.example.com","method":"GET","path":"/v2/team%d/app/%s","route":"%s","user":"user%d","credential":"token","addr":"%s","via":"htpasswd","repository":"team%d/app","action":"pull","reference":"%s","rule":"rules[0] at regward.yaml:7","status":200,"bytes_in":0,"bytes_out":123456,"duration_ms":12.5,"upstream_status":200,"upstream_ms":1.234,"user_agent":"docker/27.3.1 go/go1.22.7 os/linux arch/amd64 UpstreamClient(Docker-Client/27.3.1 \\(linux\\))"}`+"\n",
+			at.Add(time.Duration(i)*20*time.Millisecond).Format("2006-01-02T15:04:05.000Z"), i, i%300, path, route, i%2000, netip.AddrFrom4([4]byte{10, 0, byte(i % 7), byte(i % 251)}), i%300, reference)
+	}
+	put(log, text.String())
+	b.SetBytes(int64(text.Len()))
+	for b.Loop() {
+		var out, errs bytes.Buffer
+		if code := run(b.Context(), []string{"replay", log, "--config", config}, func(string) string { return "" }, strings.NewReader(""), &out, &errs); code != exitDone {
+			b.Fatal(errs.String())
+		}
+	}
+	b.ReportMetric(n*float64(b.N)/b.Elapsed().Seconds(), "lines/s")
+}
