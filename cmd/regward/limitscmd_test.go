@@ -62,12 +62,12 @@ func TestLimitsAreShownResetAndOverridden(t *testing.T) {
 	r.pullOf("ann", 200)
 
 	r.says(t, "limits override people --rate 2MB/s --for 2h", exitFailed, "rate:")
-	r.says(t, "limits override people --rate 100/s --for 2h", exitDone, `limit "people": 100/s until`)
+	r.says(t, "limits override people --rate 100/h --for 2h", exitDone, `limit "people": 100/h until`)
 	for range 5 {
 		r.pullOf("ann", 200)
 	}
 	for _, shown := range []string{"limits show", "limits show --limit people", "status"} {
-		r.says(t, shown, exitDone, `override of limit "people": 100/s until`, ", by ")
+		r.says(t, shown, exitDone, `override of limit "people": 100/h until`, ", by ")
 	}
 	r.says(t, "limits override people --end", exitDone, "has ended")
 	r.says(t, "limits override people --end", exitFailed, "there is no override of limit \"people\"")
@@ -84,7 +84,7 @@ func TestLimitsAreShownResetAndOverridden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for want, n := range map[string]int{`"msg":"reset"`: 1, `"msg":"override"`: 4, `"ended":true`: 2, `"rate":"100/s"`: 2, `"msg":"throttled"`: 2} {
+	for want, n := range map[string]int{`"msg":"reset"`: 1, `"msg":"override"`: 4, `"ended":true`: 2, `"rate":"100/h"`: 2, `"msg":"throttled"`: 2} {
 		if got := strings.Count(string(audit), want); got != n {
 			t.Errorf("the audit log has %d times %s, want %d:\n%s", got, want, n, audit)
 		}
@@ -138,7 +138,7 @@ func TestRevokeEndsATokenAtOnce(t *testing.T) {
 func TestWhatWasChangedOutlivesARestart(t *testing.T) {
 	r := begin(t, limited(), nil, nil)
 	r.says(t, "revoke --user ann", exitDone)
-	r.says(t, "limits override people --rate 100/s --for 2h", exitDone)
+	r.says(t, "limits override people --rate 100/h --for 2h", exitDone)
 	again := newServer(&app{getenv: r.app.getenv, stdout: newLines(), stderr: newLines()}, configSource{path: r.src.path, getenv: r.app.getenv})
 	r.listeners.close()
 	if err := again.start(); err != nil {
@@ -148,7 +148,7 @@ func TestWhatWasChangedOutlivesARestart(t *testing.T) {
 	if n := again.cache.Revoked(); n != 1 {
 		t.Errorf("%d revocations after the restart, want 1", n)
 	}
-	if o := again.handler.Overrides(); len(o) != 1 || o[0].Limit != "people" || o[0].Rate != "100/s" {
+	if o := again.handler.Overrides(); len(o) != 1 || o[0].Limit != "people" || o[0].Rate != "100/h" {
 		t.Errorf("overrides after the restart: %v", o)
 	}
 }

@@ -146,8 +146,11 @@ func TestTheRoomOfASinkIsBounded(t *testing.T) {
 	defer close(to.let)
 	line := bytes.Repeat([]byte("x"), 1<<10)
 	for s.add(line, sinkRoom, false) {
-		if len(s.waiting) > sinkRoom {
-			t.Fatalf("%d bytes wait, more than %d", len(s.waiting), sinkRoom)
+		s.mu.Lock()
+		n := len(s.waiting)
+		s.mu.Unlock()
+		if n > sinkRoom {
+			t.Fatalf("%d bytes wait, more than %d", n, sinkRoom)
 		}
 	}
 }
