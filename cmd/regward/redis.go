@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/regward/regward/configs"
+	"github.com/regward/regward/ratelimit"
 )
 
 // The bounds of what Redis may cost one instance; in a cluster, for each node.
@@ -79,5 +80,7 @@ func newRedis(r *configs.Redis) (redis.UniversalClient, error) {
 			}
 		}
 	}
+	dial := redis.NewDialer(&redis.Options{DialTimeout: o.DialTimeout, TLSConfig: o.TLSConfig})
+	o.Dialer = ratelimit.BoundedReplies(dial)
 	return redis.NewUniversalClient(o), nil
 }
