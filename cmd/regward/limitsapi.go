@@ -96,7 +96,7 @@ func (s *server) limits(w http.ResponseWriter, r *http.Request) {
 		if name != "" && l.Name != name {
 			continue
 		}
-		one := limitStatus{Name: l.Name, Count: string(l.Count), Rate: string(l.RateText), Per: string(l.Per),
+		one := limitStatus{Name: l.Name, Count: string(l.Count), Rate: cmp.Or(string(l.RateText), l.Rate.String()), Per: string(l.Per),
 			DryRun: l.DryRun, Where: l.Where, Used: []usageState{}}
 		if o, ok := over[l.Name]; ok {
 			one.Override = newOverrideState(o)

@@ -44,7 +44,7 @@ func (r *running) manifest(user string) int {
 func TestLimitsAreShownResetAndOverridden(t *testing.T) {
 	config := strings.Replace(limited(), `audit: "off"`, "audit: DIR/audit.log", 1)
 	r := begin(t, config, nil, nil)
-	out := r.says(t, "limits show", exitDone, "people: 2/h pulls per user", "nothing is used up", "flow: 100MB/s bytes per ip", "counted by this instance alone")
+	out := r.says(t, "limits show", exitDone, "people: 2/h pulls per user", "nothing is used up", "flow: 100MB/s bytes per ip", "failed_logins: 10/15m failed_logins per ip and user", "counted by this instance alone")
 	if strings.Contains(out, "user:ann") {
 		t.Errorf("somebody uses what nobody asked for:\n%s", out)
 	}
