@@ -193,7 +193,7 @@ func TestUpstreamLogin(t *testing.T) {
 				{"another one", 0, "bob", "pb", "bob", []string{"bob/pb"}},
 				{"asked again after cache.ttl", time.Minute, "ann", "pw", "ann", []string{"ann/pw"}},
 				{"names are folded, but not to the upstream", 0, "Ann", "pw", "no", []string{"Ann/pw"}},
-				{"just before an hour", 58*time.Minute + 58*time.Second, "ann", "pw", "ann", []string{"ann/pw"}},
+				{"just before 20 minutes", 18*time.Minute + 58*time.Second, "ann", "pw", "ann", []string{"ann/pw"}},
 				{"then a made-up login is tried again", time.Minute + time.Second, "ann", "pw", "ann", []string{"ping", "made-up", "ann/pw"}},
 			})
 		})
