@@ -228,7 +228,9 @@ func TestExampleNexusByItsOtherRoutes(t *testing.T) {
 				s := w.nexus(t, at, shape)
 				s.has(t, "coolteam/secret:1", small(t))
 				g := w.written(t, "docker.acme.example", strings.Replace(text, url, "http://"+at, 1))
-				forumStory(t, g, kindNamed("crane"))
+				for _, k := range []clientKind{kindNamed("docker"), kindNamed("podman"), kindNamed("crane")} {
+					t.Run(k.name, func(t *testing.T) { forumStory(t, g, k) })
+				}
 				onlyTheAccountReached(t, s)
 			})
 		}

@@ -159,8 +159,8 @@ func (u *Upstream) look(ctx context.Context, r *repoBlobs, l *lookup, one *searc
 	k.searches.begun.Add(1)
 	for more := true; more && one.fault == nil && k.lacks(r, blobs, u.Now()) >= 0; {
 		more, one.fault = u.lookFurther(ctx, r, l, one, who)
-		if ctx.Err() != nil {
-			one.fault = stillLooking(ctx.Err())
+		if end, _ := ctx.Deadline(); ctx.Err() != nil || !time.Now().Before(end) { // a connection's deadline may come before the context's
+			one.fault = stillLooking(context.DeadlineExceeded)
 		}
 	}
 }

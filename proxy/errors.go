@@ -18,6 +18,7 @@ type httpError struct {
 	cause  error  // for the log only
 	reason string // for records and metrics: one of the words below
 	limit  string // that refused, if one did, for records
+	hidden bool   // it stands for what the upstream does not show to regward (S11)
 
 	scope   string // of the challenge of a 401 (C10)
 	authErr string // of the challenge of a 401 (C11); "" if the request carried no bearer token

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -37,7 +38,7 @@ func (x *exchange) forward() error {
 	x.upstreamTime = time.Since(asked)
 	x.forget()
 	if err != nil {
-		return err
+		return x.loginMayHelp(err)
 	}
 	defer resp.Body.Close()
 	x.upstream = resp.StatusCode
@@ -45,6 +46,21 @@ func (x *exchange) forward() error {
 		return err
 	}
 	return x.deliver(resp)
+}
+
+// loginMayHelp is what somebody without a login hears of a repository that an
+// upstream in passthrough does not show to anybody (S11 is about logins of
+// regward's own): with a login of theirs it may be there.
+func (x *exchange) loginMayHelp(err error) error {
+	var e *httpError
+	if !x.up.settings.Passthrough || !x.who.Anonymous() || !errors.As(err, &e) || !e.hidden {
+		return err
+	}
+	login := unauthorized("DENIED", x.deniedWords(auth.Decision{Access: x.repo}), scopeOf(x.req.Wants), "").because(reasonUpstream).from(e.cause)
+	if x.who.Capped { // it came by a token
+		login.authErr = "insufficient_scope"
+	}
+	return login
 }
 
 // outgoing builds what the upstream gets, from the parsed parts only (P07, K1).

@@ -166,12 +166,11 @@ func (x *exchange) login(cred auth.Credential, p *provider, saved bool) (auth.Id
 			with("Retry-After", "5").from(err).because(reasonBusy)
 	}
 	x.h.metrics.login("error")
-	msg, wait := "logins cannot be checked at the moment", loginPause
 	if cannot := (*cannotSay)(nil); errors.As(err, &cannot) {
-		msg, wait = cannot.msg, cannot.wait
+		return id, cannot.refusal().from(err)
 	}
-	return id, refuse(http.StatusServiceUnavailable, "UNAVAILABLE", msg).
-		with("Retry-After", retryAfter(wait)).from(err).because(reasonBusy)
+	return id, refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "logins cannot be checked at the moment").
+		with("Retry-After", retryAfter(loginPause)).from(err).because(reasonBusy)
 }
 
 // leased reports whether an upload begun in time may be finished with a token

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	madeUpTTL    = time.Hour        // how long it is believed that a made-up login is turned down
+	madeUpTTL    = 20 * time.Minute // how long it is believed that a made-up login is turned down
 	madeUpRecent = 10 * time.Second // the same where it has to explain an answer
 	madeUpPause  = 5 * time.Second  // before a made-up login is tried again that was not turned down
 )

@@ -153,7 +153,7 @@ func (e *cannotSay) Unwrap() error { return e.cause }
 
 // refusal is what a client hears.
 func (e *cannotSay) refusal() *httpError {
-	return refuse(http.StatusServiceUnavailable, "UNAVAILABLE", e.msg).with("Retry-After", retryAfter(e.wait)).from(e).because(reasonBusy)
+	return refuse(http.StatusServiceUnavailable, "UNAVAILABLE", e.msg).with("Retry-After", retryAfter(e.wait)).from(e).because(reasonUpstream)
 }
 
 // good is nil if the upstream takes the login. Questions about one name go one

@@ -193,7 +193,7 @@ func TestUpstreamLogin(t *testing.T) {
 				{"another one", 0, "bob", "pb", "bob", []string{"bob/pb"}},
 				{"asked again after cache.ttl", time.Minute, "ann", "pw", "ann", []string{"ann/pw"}},
 				{"names are folded, but not to the upstream", 0, "Ann", "pw", "no", []string{"Ann/pw"}},
-				{"just before an hour", 58*time.Minute + 58*time.Second, "ann", "pw", "ann", []string{"ann/pw"}},
+				{"just before 20 minutes", 18*time.Minute + 58*time.Second, "ann", "pw", "ann", []string{"ann/pw"}},
 				{"then a made-up login is tried again", time.Minute + time.Second, "ann", "pw", "ann", []string{"ping", "made-up", "ann/pw"}},
 			})
 		})
@@ -859,19 +859,24 @@ func TestWhatClientsReadOfLoginsUpstream(t *testing.T) {
 		path        string
 		status      int
 		retry, says string
+		reason      string
 	}{
-		{cannot, "/token", 503, "60", cannot.msg},
-		{cannot, "/v2/", 503, "60", cannot.msg},
-		{unreachable(errors.New("for the log")), "/token", 503, "5", strings.TrimPrefix(notThere, "503 ")},
-		{errors.New("for the log"), "/token", 503, "5", "logins cannot be checked at the moment"},
-		{tooManyGuesses(auth.NewBasic("ann", "x"), 9*time.Minute), "/token", 429, "60", "too many wrong passwords for ann; try again in 9 minutes"},
-		{tooManyGuesses(auth.NewBasic("ann", "x"), 9*time.Minute), "/v2/", 401, "", "too many wrong passwords for ann; try again in 9 minutes"}, // C18
+		{cannot, "/token", 503, "60", cannot.msg, "upstream"},
+		{cannot, "/v2/", 503, "60", cannot.msg, "upstream"},
+		{unreachable(errors.New("for the log")), "/token", 503, "5", strings.TrimPrefix(notThere, "503 "), "upstream"},
+		{errors.New("for the log"), "/token", 503, "5", "logins cannot be checked at the moment", "overloaded"},
+		{tooManyGuesses(auth.NewBasic("ann", "x"), 9*time.Minute), "/token", 429, "60", "too many wrong passwords for ann; try again in 9 minutes", "too_many_failed_logins"},
+		{tooManyGuesses(auth.NewBasic("ann", "x"), 9*time.Minute), "/v2/", 401, "", "too many wrong passwords for ann; try again in 9 minutes", "too_many_failed_logins"}, // C18
 	} {
 		g := newGate(t, usual, func(s *Settings) { s.Logins = answers{tt.err} })
 		r := g.get(tt.path, basic("ann", annPassword))
 		if r.StatusCode != tt.status || r.Header.Get("Retry-After") != tt.retry ||
 			!strings.Contains(string(r.body), strings.ReplaceAll(tt.says, `"`, `\"`)) || strings.Contains(string(r.body), "for the log") {
 			t.Errorf("%s, %v: got %d, Retry-After %q, %s", tt.path, tt.err, r.StatusCode, r.Header.Get("Retry-After"), r.body)
+		}
+		lines := g.access.all(t)
+		if got := lines[len(lines)-1]["reason"]; got != tt.reason {
+			t.Errorf("%s, %v: recorded as %v, want %s", tt.path, tt.err, got, tt.reason)
 		}
 	}
 }

@@ -742,6 +742,30 @@ func TestT36_AnonymousCallersGoTheUsualWay(t *testing.T) {
 	g.get("/token", who("bob")).refused(t, 401, "UNAUTHORIZED") // regward's own login is nobody's
 }
 
+// What the upstream does not give to anybody it may give to somebody: who has
+// no login is told so, and not that nothing is there.
+func TestT36_AnonymousCallersAreToldThatALoginMayHelp(t *testing.T) {
+	for name, anonymous := range map[string]bool{"no token for anybody": false, "a token good for nothing": true} {
+		g, p := passing(t, "allow everyone ** pull,push", func(p *users) { p.anonymous = anonymous })
+		p.locked(func() { p.rights[" team/app"] = "" })
+		anybody := g.as("", pulls("team/app"))
+		for _, method := range []string{"GET", "HEAD"} {
+			a := g.do(method, "/v2/team/app/manifests/latest", anybody)
+			if a.StatusCode != 401 {
+				t.Errorf("%s, %s: %d %s", name, method, a.StatusCode, a.body)
+				continue
+			}
+			if c := a.challenged(t); c["scope"] != pulls("team/app") || c["error"] != "insufficient_scope" {
+				t.Errorf("%s: challenge %v", name, c)
+			}
+			if method == "GET" && !strings.Contains(string(a.body), "you are not logged in: docker login "+gateHost) {
+				t.Errorf("%s: %s", name, a.body)
+			}
+		}
+		g.do("POST", "/v2/team/app/blobs/uploads/", g.as("", pushes("team/app"))).refused(t, 401, "DENIED")
+	}
+}
+
 func TestP14_AMountThatTheUpstreamRefusesBecomesAPlainUpload(t *testing.T) {
 	g, p := passing(t, passRules)
 	p.rights["ann library/alpine"] = ""

@@ -208,6 +208,7 @@ func (l *login) hidden(out *outgoing, cause error) *httpError {
 	if out.Method == http.MethodGet || out.Method == http.MethodHead {
 		e = refuse(http.StatusNotFound, "NAME_UNKNOWN", "repository name not known to registry")
 	}
+	e.hidden = true
 	return e.because(reasonUpstream).from(cause)
 }
 

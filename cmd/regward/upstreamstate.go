@@ -151,7 +151,7 @@ func (s *server) askUpstream(u *proxy.Upstream, a *asked) {
 	case what == "":
 		s.log.Info("upstream is well again", zap.String("upstream", u.Name()))
 	case err != nil: // a login refused has been told already
-		s.log.Warn("upstream "+what, zap.String("upstream", u.Name()), zap.Error(err))
+		s.log.Warn("upstream is not well: "+what, zap.String("upstream", u.Name()), zap.Error(err))
 	}
 	a.at, a.what = s.now(), what
 	close(a.done)
