@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -467,6 +468,16 @@ func join(t testing.TB, more string, nodes []string) {
 	args := append([]string{mustProgram(t, "redis-cli")}, strings.Fields(more)...)
 	args = append(append(args, "--cluster", "create"), nodes...)
 	command(t, []string{"REDISCLI_AUTH=" + redisPassword}, append(args, "--cluster-yes")...).works(t).says(t, "[OK] All 16384 slots covered")
+	for _, node := range nodes { // each finds out for itself, a little later
+		host, port, _ := strings.Cut(node, ":")
+		info := slices.Concat([]string{mustProgram(t, "redis-cli")}, strings.Fields(more), []string{"-h", host, "-p", port, "cluster", "info"})
+		eventually(t, "the cluster is whole at "+node, 30*time.Second, func() error {
+			if o := command(t, []string{"REDISCLI_AUTH=" + redisPassword}, info...); !strings.Contains(o.out, "cluster_state:ok") {
+				return errors.New(o.out)
+			}
+			return nil
+		})
+	}
 }
 
 func TestRedisAsACluster(t *testing.T) {
