@@ -177,6 +177,16 @@ func paceTests() []limiterTest {
 			s.N = 1000
 			between(t, "a minute later", pace(t, l, s), 0, 100*time.Millisecond)
 		}},
+		{"no bytes ask how long it would take, and take none", func(t *testing.T, l ratelimit.Limiter, c *clock) {
+			s, ask := paced(t, "uplink", "user:ann", "10kB/s", 15_000), paced(t, "uplink", "user:ann", "10kB/s", 0)
+			if wait := pace(t, l, ask); wait != 0 || len(list(t, l, "", 10)) != 0 {
+				t.Errorf("of a full one: %v", wait)
+			}
+			pace(t, l, s)
+			for range 10 {
+				between(t, "of one in debt", pace(t, l, ask), 490*time.Millisecond, 510*time.Millisecond)
+			}
+		}},
 		{"an hour without a byte brings one burst", func(t *testing.T, l ratelimit.Limiter, c *clock) {
 			s := paced(t, "uplink", "user:ann", "10MiB/s", 16*kib)
 			stream(t, l, c, 15*mib, s)
@@ -285,6 +295,17 @@ func holdTests() []limiterTest {
 				releases = releases[1:]
 			}
 			hold(t, l, true, holding("transfers", "user:ann", 2))
+		}},
+		{"any place is taken beyond what there is", func(t *testing.T, l ratelimit.Limiter, c *clock) {
+			hold(t, l, true, holding("transfers", "user:ann", 2))
+			hold(t, l, true, holding("transfers", "user:ann", 2))
+			release, _ := hold(t, l, true, holding("transfers", "user:ann", ratelimit.AnyPlace))
+			hold(t, l, false, holding("transfers", "user:ann", 3))
+			if diff := cmp.Diff([]string{"transfers user:ann 3 of 2, none, next 0s, all 0s"}, list(t, l, "transfers", 10)); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+			release()
+			hold(t, l, true, holding("transfers", "user:ann", 3))
 		}},
 		{"what is held is listed, and nothing after", func(t *testing.T, l ratelimit.Limiter, c *clock) {
 			ann, _ := hold(t, l, true, holding("transfers", "user:ann", 4))

@@ -34,9 +34,13 @@ func (m *Memory) Hold(_ context.Context, holdings ...Holding) (func(), Result, e
 			m.leave(keys)
 			return nothing, Result{Index: i, Limit: most}, nil
 		}
-		m.held[key] = places{p.taken + 1, most}
+		p.taken++
+		if most < AnyPlace || p.most == 0 {
+			p.most = most
+		}
+		m.held[key] = p
 		keys = append(keys, key)
-		if left := most - p.taken - 1; least.Index < 0 || left < least.Remaining {
+		if left := most - p.taken; least.Index < 0 || left < least.Remaining {
 			least = Result{OK: true, Index: i, Limit: most, Remaining: left}
 		}
 	}

@@ -35,6 +35,10 @@ type Spend struct {
 	N    int // 0 asks whether one event would be let through, and takes nothing
 }
 
+// AnyPlace, as the Most of a Holding, takes a place however many are taken. List
+// goes on to tell of how many the others were asked for.
+const AnyPlace = 1<<31 - 1
+
 // Holding asks for one place among Most. Most 0 is no limit.
 type Holding struct {
 	Key
@@ -75,7 +79,7 @@ type Limiter interface {
 	Take(ctx context.Context, s ...Spend) (Result, error)
 
 	// Pace spends all of s whatever is left and says how long to wait before what
-	// it is for is done: the longest wait of the buckets, maxWait at most. Whoever
+	// it is for is done: the longest wait of the buckets, a minute at most. Whoever
 	// asks again after each wait is held to the rate, and a rate that changed
 	// between two calls holds from the second. A wait that is cut short gives
 	// nothing back. N is a chunk, small beside the rate: ask often.

@@ -18,6 +18,9 @@ const (
 	// whatever else is kept there too.
 	scanAtOnce = 1000
 	maxScans   = 1000
+
+	// fewLeases is how many of a key are asked how many there may be.
+	fewLeases = 8
 )
 
 // List implements Limiter. It goes through the keys of every server, a thousand
@@ -113,11 +116,13 @@ func (l *listing) look(ctx context.Context, node redis.Cmdable, keys []string, n
 		}
 		after := strconv.FormatFloat(float64(now.UnixMicro())/1e6, 'f', 6, 64)
 		taken := pipe.ZCount(ctx, key, "("+after, "+inf")
-		last := pipe.ZRange(ctx, key, -1, -1)
+		last := pipe.ZRange(ctx, key, -fewLeases, -1)
 		reads = append(reads, func() (Usage, time.Time) {
 			u := Usage{Key: k, Used: int(taken.Val())}
 			for _, lease := range last.Val() {
-				u.Size = mostOf(lease)
+				if most := mostOf(lease); most < AnyPlace || u.Size == 0 {
+					u.Size = most
+				}
 			}
 			return u, now
 		})

@@ -88,13 +88,13 @@ func (r *Redis) borrow(all []placed) (asks []ask, wait time.Duration) {
 		if l.rate != s.Rate || now.Sub(l.due) > loanTime {
 			l.rate, l.left = s.Rate, 0
 		}
-		if l.left >= s.N {
+		if l.left > 0 && l.left >= s.N {
 			l.left -= s.N
 			wait = max(wait, l.wait(now))
 			continue
 		}
 		a := ask{placed: s}
-		if !l.asking {
+		if !l.asking && s.N > 0 {
 			l.asking = true
 			a.N -= l.left
 			a.extra, a.to, l.left = max(0, s.Rate.slice()-a.N), l, 0

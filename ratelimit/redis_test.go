@@ -382,6 +382,10 @@ func everyCall(l ratelimit.Limiter, s ratelimit.Spend) map[string]func(context.C
 			return errors.Join(err, answered(r.OK))
 		},
 		"Pace": func(ctx context.Context) error { _, err := l.Pace(ctx, s); return err },
+		"Pace of none": func(ctx context.Context) error {
+			_, err := l.Pace(ctx, ratelimit.Spend{Key: s.Key, Rate: s.Rate})
+			return err
+		},
 		"Hold": func(ctx context.Context) error {
 			release, r, err := l.Hold(ctx, ratelimit.Holding{Key: s.Key, Most: 3})
 			release()
