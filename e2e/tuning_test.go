@@ -314,7 +314,11 @@ func TestExampleRedis(t *testing.T) {
 		// take longer than redis.timeout: this instance answers them by itself.
 		eventually(t, "a pull is counted in Redis", 20*time.Second, func() error {
 			k.pull(t, g.host+"/library/hello:1").works(t)
-			return g.redisUp("1")()
+			if err := g.redisUp("1")(); err != nil {
+				said := g.cli(t, "status")
+				return fmt.Errorf("%w\n%s", err, said.out)
+			}
+			return nil
 		})
 		g.cli(t, "limits", "show", "--user", "bob").works(t).says(t, "user:bob", "of 1000 used")
 	})
