@@ -361,6 +361,7 @@ func BenchmarkTake(b *testing.B) {
 			spends[i] = spend(b, "people", fmt.Sprintf("user:%07d", i), "10000000/s", 1)
 		}
 		b.ReportAllocs()
+		b.ResetTimer()
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
 				_, _ = m.Take(context.Background(), spends[rand.IntN(len(spends))])
