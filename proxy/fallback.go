@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -95,6 +96,8 @@ func (f *fallback) asked(ctx context.Context, err error) bool {
 		f.state.ok()
 		return true
 	case ctx.Err() != nil: // nobody waits for it any more
+		return true
+	case !errors.Is(err, ratelimit.ErrUnavailable): // a mistake in what was asked; Redis is not to blame
 		return true
 	}
 	f.state.failed(err)
