@@ -16,9 +16,15 @@ func (k *checker) checkHostname() {
 	if len(k.Hostname) == 0 && !k.given("hostname") {
 		k.bad("hostname", "required, and missing", "write the name that clients use: hostname: registry.example.com")
 	}
+	k.uniqueHosts("hostname", k.Hostname)
+}
+
+// uniqueHosts brings a list of hosts into the form they are compared in, each
+// of them there once.
+func (k *checker) uniqueHosts(path string, hosts []string) {
 	seen := map[string]bool{}
-	for i, raw := range k.Hostname {
-		at := k.entry("hostname", i)
+	for i, raw := range hosts {
+		at := k.entry(path, i)
 		host, err := parseHostname(raw)
 		if err != nil {
 			msg, fix := explain(err)
@@ -29,7 +35,7 @@ func (k *checker) checkHostname() {
 			k.bad(at, fmt.Sprintf("%q is there twice", host), "leave one out")
 		}
 		seen[host] = true
-		k.Hostname[i] = host
+		hosts[i] = host
 	}
 }
 

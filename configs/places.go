@@ -71,7 +71,7 @@ func (k *checker) checkPlaces() {
 		k.checkBound(at, u)
 		k.checkPrefix(at, u)
 		k.checkDefaultNamespace(at, u)
-		k.checkNS(at, u)
+		k.uniqueHosts(at+".ns", u.NS)
 		k.checkName(at, u, names, i)
 		if k.refused(at+".hostname") || k.refused(at+".prefix") {
 			continue
@@ -192,24 +192,6 @@ func (k *checker) checkDefaultNamespace(at string, u *Upstream) {
 		k.bad(at+".default_namespace", fmt.Sprintf("%q is no part of a repository name", clip(d)), fix)
 	case u.KeepPrefix && u.Prefix != "":
 		k.maybe(at+".default_namespace", "names there have two parts at least, as the prefix is kept: it is never put in", "leave it or keep_prefix out")
-	}
-}
-
-func (k *checker) checkNS(at string, u *Upstream) {
-	seen := map[string]bool{}
-	for i, raw := range u.NS {
-		path := k.entry(at+".ns", i)
-		host, err := parseHostname(raw)
-		if err != nil {
-			msg, fix := explain(err)
-			k.bad(path, msg, fix)
-			continue
-		}
-		if seen[host] {
-			k.bad(path, fmt.Sprintf("%q is there twice", host), "leave one out")
-		}
-		seen[host] = true
-		u.NS[i] = host
 	}
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -130,7 +131,10 @@ func TestR18_RedirectHostsMayBeInside(t *testing.T) {
 				s, g, app := inStorage(t, w, "inside.example.com:443", "\n  redirect_hosts: [inside.example.com]\n  redirects: "+mode)
 				token := g.token(t, "ann", "repository:coolteam/app:pull")
 				blob := "/v2/coolteam/app/blobs/" + layerDigest(t, app)
-				g.send(t, http.MethodGet, blob, token, nil).is(t, http.StatusOK)
+				a := g.send(t, http.MethodGet, blob, token, nil).is(t, http.StatusOK)
+				if strings.Contains(fmt.Sprint(a.Header), "inside.example.com") {
+					t.Errorf("the answer names a host inside: %v", a.Header)
+				}
 				if asked := s.requests("storage", nil); len(asked) != 1 {
 					t.Errorf("storage was asked %v", asked)
 				}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -217,31 +216,13 @@ func noPost() *httpError {
 	return refuse(http.StatusNotFound, "UNSUPPORTED", "the registry behind this one gives tokens by GET only").because(reasonUpstream)
 }
 
-// trip is one exchange with the token service, whose host was checked with the
-// realm (T34). Redirects are not followed.
+// trip is one exchange with the token service, for the client of ask.
 func (r *relay) trip(req *http.Request, ask relayAsk) (status int, header http.Header, body []byte, err error) {
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", "regward")
 	req.Header.Set("X-Request-Id", ask.id)
-	transport := r.u.tokenService
 	if r.u.ownHost(req.URL) {
-		transport = r.u.own
-		req.Header.Set("X-Forwarded-Proto", r.u.scheme)
 		req.Header.Set("X-Forwarded-For", ask.addr)
 	}
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		return 0, nil, nil, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err = io.ReadAll(io.LimitReader(resp.Body, maxTokenReply+1))
-	if err != nil {
-		return 0, nil, nil, err
-	}
-	if len(body) > maxTokenReply {
-		return 0, nil, nil, errors.New("token service: its answer is too long")
-	}
-	return resp.StatusCode, resp.Header, body, nil
+	return r.u.small(req)
 }
 
 // read makes a credential of a token service's answer. A refresh token in it is

@@ -323,6 +323,9 @@ func (l *login) prove(ctx context.Context) error {
 		return nil
 	}
 	_, err := l.once(ctx, "prove", func(ctx context.Context) (any, error) {
+		if t := l.trouble.Load(); t != nil && t.locked && l.u.Now().Before(t.until) { // somebody asked just before
+			return nil, t.refuse()
+		}
 		status, header, body, err := l.get(ctx, l.u.at(l.u.prefix+"/v2/"), l.basic)
 		switch {
 		case err != nil:

@@ -195,7 +195,7 @@ func (l *login) ping(ctx context.Context, authorization string) (status int, hea
 	return status, header, err
 }
 
-// get is a small request of our own. Redirects are not followed.
+// get is a small request of our own.
 func (l *login) get(ctx context.Context, at *url.URL, authorization string) (status int, header http.Header, body []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, authTimeout)
 	defer cancel()
@@ -203,16 +203,21 @@ func (l *login) get(ctx context.Context, at *url.URL, authorization string) (sta
 	if err != nil {
 		return 0, nil, nil, err
 	}
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", "regward")
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
-	transport := l.u.own
-	if l.u.ownHost(at) {
-		req.Header.Set("X-Forwarded-Proto", l.u.scheme)
-	} else {
-		transport = l.u.tokenService
+	return l.u.small(req)
+}
+
+// small is a small exchange with the upstream or a token service of its, whose
+// host was checked before (T34). Redirects are not followed.
+func (u *Upstream) small(req *http.Request) (status int, header http.Header, body []byte, err error) {
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "regward")
+	transport := u.tokenService
+	if u.ownHost(req.URL) {
+		transport = u.own
+		req.Header.Set("X-Forwarded-Proto", u.scheme)
 	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {

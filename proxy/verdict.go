@@ -15,10 +15,8 @@ func (x *exchange) checkAnswer(resp *http.Response) error {
 	switch {
 	case status < 200 || status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired:
 		return broken(errors.New("unexpected status " + strconv.Itoa(status)))
-	case status == http.StatusTooManyRequests && x.up != nil:
+	case status == http.StatusTooManyRequests && x.up != nil: // the catalog, which is of several, sees to its own
 		return x.up.limited(resp.Header, x.ownLogin())
-	case status == http.StatusTooManyRequests:
-		return passWait(resp, refuse(status, "TOOMANYREQUESTS", "the registry behind this one refuses for now: too many requests there; this is no limit of "+x.host()).because(reasonUpstream))
 	case status >= 500:
 		return passWait(resp, refuse(status, "UNAVAILABLE", says+"; try again later").from(errors.New("upstream answered "+resp.Status)))
 	case status >= 400 && !isJSON(resp.Header) && status != http.StatusRequestedRangeNotSatisfiable && x.r.Method != http.MethodHead:
