@@ -37,9 +37,10 @@ type deed struct {
 	Digest     string    `json:"digest,omitempty"`
 	Limit      string    `json:"limit,omitempty"`
 	Decision   string    `json:"decision,omitempty"`
-	Client     string    `json:"client,omitempty"`  // of a reset
-	By         string    `json:"by,omitempty"`      // who overrode, reset or revoked
-	Trigger    string    `json:"trigger,omitempty"` // of a reload
+	Client     string    `json:"client,omitempty"`    // of a reset
+	Everybody  bool      `json:"everybody,omitempty"` // of a revocation: not of one user
+	By         string    `json:"by,omitempty"`        // who overrode, reset or revoked
+	Trigger    string    `json:"trigger,omitempty"`   // of a reload
 	Changes    []string  `json:"changes,omitempty"`
 	UserAgent  string    `json:"user_agent,omitempty"`
 	RequestID  string    `json:"request_id,omitempty"`
@@ -317,6 +318,9 @@ func (d *deed) what() string {
 	case "reload":
 		return strings.Join(d.Changes, "; ")
 	case "revocation":
+		if d.Everybody {
+			return "everybody"
+		}
 		return "user " + d.User
 	case "reset":
 		return "limit " + d.Limit + ": " + d.Client

@@ -134,6 +134,59 @@ func TestRevokeEndsATokenAtOnce(t *testing.T) {
 	r.log.await(t, `"msg":"revocation"`, 1)
 }
 
+// Everybody can be put out at once: what was proven of whomever counts no more.
+// Who is meant has to be said, and only in one way.
+func TestRevokeEverybody(t *testing.T) {
+	one, two := twins(t, startRedis(t), "")
+	token := func(r *running, user string) string {
+		_, body := r.ask("GET", r.public()+"/token?service=localhost&scope=repository:library/app:pull", user, user+"-secret")
+		var token struct{ Token string }
+		if err := json.Unmarshal([]byte(body), &token); err != nil || token.Token == "" {
+			t.Fatalf("no token for %s: %s", user, body)
+		}
+		return token.Token
+	}
+	here, there := token(one, "ann"), token(two, "ann") // each has a user file of its own, so a token of one is none of the other
+	use := func(r *running, token string) int {
+		req, err := http.NewRequest("GET", r.public()+"/v2/library/app/tags/list", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		res, err := r.client.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode
+	}
+	if got := []int{use(one, here), use(two, there)}; got[0] != http.StatusOK || got[1] != http.StatusOK {
+		t.Fatalf("with the tokens: %d, want 200 twice", got)
+	}
+	one.says(t, "revoke", exitUsage, "whom? --user NAME, or --everybody")
+	one.says(t, "revoke --user ann --everybody", exitUsage, "one of the two: --user NAME, or --everybody")
+	one.says(t, "revoke --everybody", exitDone, "everybody is put out", "may log in again")
+	if got := use(one, here); got != http.StatusUnauthorized {
+		t.Errorf("with a token from before: %d, want 401", got)
+	}
+	soon(t, "it reaches the other instance", func() bool { return use(two, there) == http.StatusUnauthorized })
+	if got := use(one, token(one, "ann")); got != http.StatusOK {
+		t.Errorf("with a token from after: %d, want 200", got)
+	}
+
+	client := &instance{addresses: []string{"unix:" + one.dir + "/admin.sock"}, what: "admin.listen"}
+	for body, want := range map[string]int{
+		`{"everybody":false}`:              400,
+		`{"user":"ann","everybody":true}`:  400,
+		`{"everybody":true,"by":"a test"}`: 200,
+		`{"user":"ann\nbob"}`:              400,
+	} {
+		if status, text, err := client.send(t.Context(), "POST", "/api/v1/revoke", []byte(body)); err != nil || status != want {
+			t.Errorf("%s: %d %s (%v), want %d", body, status, text, err, want)
+		}
+	}
+}
+
 // A revocation and an override outlive a restart.
 func TestWhatWasChangedOutlivesARestart(t *testing.T) {
 	r := begin(t, limited(), nil, nil)
@@ -230,7 +283,7 @@ func TestWrongUseOfLimits(t *testing.T) {
 		"limits override people --end --rate 3/s":   "--end goes with nothing else",
 		"limits show --most 0":                      "--most is a number",
 		"limits reset people":                       "accepts 2 arg",
-		"revoke":                                    "whom? --user NAME",
+		"revoke":                                    "whom? --user NAME, or --everybody",
 		"top --every 1ms":                           "--every is 200ms to 1h",
 		"audit":                                     "requires at least 1 arg",
 		"audit --since yesterday x":                 `"yesterday" is no day`,
