@@ -60,10 +60,38 @@ type auditQuestion struct {
 // chooses reports whether d is asked for.
 func (q *auditQuestion) chooses(d *deed) bool {
 	return slices.Contains(q.events, d.Event) &&
-		(q.any || d.Repository != "" && q.repository.Match(d.Repository, &auth.Identity{})) &&
+		(q.any || d.Repository != "" && q.means(d)) &&
 		(q.user == "" || strings.EqualFold(q.user, d.User)) &&
 		(q.since.IsZero() || !d.Time.Before(q.since)) &&
 		(q.until.IsZero() || d.Time.Before(q.until))
+}
+
+// means reports whether the pattern is about what d was done to, as a rule would
+// mean it: a pattern that begins with a hostname is about that one's.
+func (q *auditQuestion) means(d *deed) bool {
+	want := auth.Access{Repository: d.Repository}
+	if d.Host != "" {
+		want.Full = d.Host + "/" + d.Repository
+	}
+	var who auth.Identity
+	if d.User != "anonymous" { // as logs call who has no name
+		who.Name = d.User
+	}
+	return q.repository.Means(&want, &who)
+}
+
+// parseAuditPattern reads a pattern as rules have it. What docker puts in front
+// may have a port, which logs leave out as rules do.
+func parseAuditPattern(text string) (auth.Pattern, error) {
+	host, name, deeper := strings.Cut(text, "/")
+	if plain, port, ok := strings.Cut(host, ":"); ok && deeper && port != "" && strings.Trim(port, "0123456789") == "" {
+		text = plain + "/" + name
+	}
+	p, err := auth.ParsePattern(text)
+	if err == nil && strings.Contains(text, "{group}") {
+		err = errors.New("a log does not say who was in which group: name the namespace")
+	}
+	return p, err
 }
 
 func (a *app) auditCommand() *cobra.Command {
@@ -75,7 +103,7 @@ func (a *app) auditCommand() *cobra.Command {
 		Long:  "FILE is an audit log, gzipped or not; - is stdin. Several are told in the order of time.",
 		Args:  cobra.MinimumNArgs(1),
 	}
-	c.Flags().StringVar(&repository, "repository", "", "only of this: a `PATTERN` as in rules, coolteam/app or coolteam/**")
+	c.Flags().StringVar(&repository, "repository", "", "only of this: a `PATTERN` as in rules, coolteam/app or coolteam/**, with a hostname in front or without")
 	c.Flags().StringVar(&user, "user", "", "only what this `USER` did; anonymous is one")
 	c.Flags().StringVar(&since, "since", "", "from then on: a `DAY` (2026-10-01), a time (2026-10-01T09:00:00Z), or how long ago (24h, 30d)")
 	c.Flags().StringVar(&until, "until", "", "up to then, a `DAY` to its end")
@@ -90,7 +118,7 @@ func (a *app) auditCommand() *cobra.Command {
 			return usageError("audit: --until: " + err.Error())
 		}
 		if !q.any {
-			if q.repository, err = auth.ParsePattern(repository); err != nil {
+			if q.repository, err = parseAuditPattern(repository); err != nil {
 				return usageError("audit: --repository: " + err.Error())
 			}
 		}
