@@ -243,9 +243,8 @@ func (b *buckets) asks(limits []Limit, repository *auth.Access, counts []Count, 
 }
 
 // take takes all that is asked of limits in force, or nothing. at is the one
-// that refused, -1 if none did.
-func take(ctx context.Context, from ratelimit.Limiter, asks []ask) (at int, res ratelimit.Result, err error) {
-	var room [8]ratelimit.Spend
+// that refused, -1 if none did. room is for it to write in.
+func take(ctx context.Context, from ratelimit.Limiter, asks []ask, room []ratelimit.Spend) (at int, res ratelimit.Result, err error) {
 	spends := room[:0]
 	for _, a := range asks {
 		if !a.DryRun {
@@ -274,7 +273,7 @@ func take(ctx context.Context, from ratelimit.Limiter, asks []ask) (at int, res 
 func (x *exchange) spend(counts []Count) error {
 	var room [8]ask
 	asks := x.asks(counts, room[:0])
-	at, res, err := take(x.r.Context(), x.h.Limiter, asks)
+	at, res, err := take(x.r.Context(), x.h.Limiter, asks, make([]ratelimit.Spend, 0, len(asks)))
 	if err != nil {
 		return cannotAsk(err)
 	}

@@ -70,6 +70,8 @@ type Rehearsal struct {
 	ends    ends
 	out     Outcome
 	room    []ask
+	spends  [8]ratelimit.Spend
+	url     url.URL
 
 	memory   *ratelimit.Memory
 	failures *ratelimit.Memory
@@ -281,7 +283,8 @@ func (r *Rehearsal) parse(p *Past) bool {
 		r.out.Skip = SkipElsewhere
 		return false
 	}
-	u := &url.URL{Path: path, RawQuery: query}
+	u := &r.url
+	*u = url.URL{Path: path, RawQuery: query}
 	if strings.IndexByte(path, '%') >= 0 {
 		var err error
 		if u, err = url.ParseRequestURI(p.Path); err != nil {
@@ -374,7 +377,7 @@ func (r *Rehearsal) ask(counts []Count) bool {
 	for _, a := range r.room {
 		r.out.Asked = append(r.out.Asked, Asked{Limit: r.place(a.Limit), Client: a.client, Taken: true})
 	}
-	at, res, err := take(context.Background(), r.memory, r.room)
+	at, res, err := take(context.Background(), r.memory, r.room, r.spends[:])
 	if err != nil {
 		return true // only for a rate that is none, and a configuration has none
 	}

@@ -206,7 +206,15 @@ func canonicalPath(u *url.URL) (path string, colon bool, err error) {
 // pathByte reports whether c may stand in a path unescaped: unreserved and
 // sub-delims of RFC 3986 but for ";", and ":", "@", "/".
 func pathByte(c byte) bool {
-	return alnum(c) || strings.IndexByte("/-.:_=+~!$&'()*,@", c) >= 0
+	// A bit for each: this is asked of every byte of every path.
+	const (
+		low  = (1<<10-1)<<'0' | 1<<'/' | 1<<'-' | 1<<'.' | 1<<':' | 1<<'=' | 1<<'+' | 1<<'!' | 1<<'$' | 1<<'&' | 1<<'\'' | 1<<'(' | 1<<')' | 1<<'*' | 1<<','
+		high = ((1<<26-1)<<'A' | (1<<26-1)<<'a' | 1<<'_' | 1<<'~' | 1<<'@') >> 64
+	)
+	if c < 64 {
+		return uint64(low)>>c&1 != 0
+	}
+	return c < 128 && uint64(high)>>(c-64)&1 != 0
 }
 
 // route splits what is below /v2/ from the right (P05): components of a name

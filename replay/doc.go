@@ -63,6 +63,7 @@ const (
 	maxShow    = 120       // bytes of each
 	maxWindow  = 1 << 16   // entries held back to put them in order
 	maxWords   = 1 << 16   // different words remembered, so that equal ones are one
+	maxKept    = 1 << 10   // bytes of a value that is kept to compare the next line's with
 	maxPending = 1 << 14   // requests of distribution whose access line is awaited
 )
 

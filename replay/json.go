@@ -45,20 +45,23 @@ func (o *object) next() (key, value []byte, ok bool) {
 		return nil, nil, false
 	}
 	o.at++
-	if o.skip(0) == '"' {
-		start := o.at
-		o.text()
-		if o.bad {
-			return nil, nil, false
-		}
-		return key, o.b[start:o.at], true
-	}
+	value, ok = o.member()
+	return key, value, ok
+}
+
+// member is the value behind a key and its colon.
+func (o *object) member() (value []byte, ok bool) {
+	first := o.skip(0)
 	start := o.at
-	o.value()
-	if o.bad {
-		return nil, nil, false
+	if first == '"' {
+		o.text()
+	} else {
+		o.value()
 	}
-	return key, o.b[start:o.at], true
+	if o.bad {
+		return nil, false
+	}
+	return o.b[start:o.at], true
 }
 
 // skip goes past white space, and past one comma where that may stand, to what

@@ -49,7 +49,10 @@ type parser struct {
 	twins   map[twin]int
 	addrs   map[string]netip.Addr
 
-	host, method, route, credential, via, reason, agent memo
+	members []member // of regward's own lines
+	after   int      // behind the one read last
+	rest    member   // any other
+	room    []byte
 
 	clfMinute, clfZone string
 	clfBase            time.Time
@@ -60,6 +63,8 @@ type parser struct {
 func newParser(f Format, userFrom string) *parser {
 	p := &parser{format: f, words: map[string]string{}, escaped: map[string]string{}, twins: map[twin]int{}, addrs: map[string]netip.Addr{}}
 	switch f {
+	case Regward:
+		p.members = ownMembers()
 	case Nginx:
 		p.userAt = userField(userFrom)
 	case Distribution:
@@ -77,16 +82,6 @@ func (p *parser) line(line []byte, e *Entry) verdict {
 		return p.distributionLine(line, e)
 	}
 	return p.combinedLine(line, e)
-}
-
-// memo is the latest value of a member that mostly stays the same.
-type memo struct{ raw, text string }
-
-func (m *memo) read(p *parser, value []byte) string {
-	if string(value) != m.raw {
-		m.raw, m.text = p.intern(value), p.word(value)
-	}
-	return m.text
 }
 
 // word is a JSON string that comes again and again.
