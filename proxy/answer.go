@@ -17,6 +17,7 @@ func (x *exchange) options(allow string) error {
 
 // respond writes a whole answer of our own.
 func (x *exchange) respond(status int, body []byte) {
+	x.leave() // nothing is moved any more, whatever the client does next
 	x.status = status
 	if body != nil {
 		x.w.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}

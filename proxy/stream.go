@@ -28,6 +28,9 @@ func (b *buffers) put(p *[]byte) { b.pool.Put(p) }
 // off the client's answer as well: never a clean end (H12).
 func (x *exchange) stream(resp *http.Response) error {
 	x.status = resp.StatusCode
+	if writes(x.req.Method) {
+		x.leave() // who hears that a piece has arrived sends the next one
+	}
 	x.begin(resp.StatusCode)
 	if x.r.Method == http.MethodHead || resp.ContentLength == 0 {
 		return nil
@@ -70,9 +73,7 @@ func (x *exchange) piece(resp *http.Response, buf []byte, client *deadline) (n i
 	n, err := resp.Body.Read(buf)
 	if n > 0 {
 		client.move()
-		written, werr := x.w.Write(buf[:n])
-		x.out += int64(written)
-		if werr != nil {
+		if x.write(buf[:n], err == io.EOF || x.out+int64(n) == resp.ContentLength) != nil {
 			x.clientGone, x.aborted = true, true
 			return n, true
 		}
@@ -82,6 +83,24 @@ func (x *exchange) piece(resp *http.Response, buf []byte, client *deadline) (n i
 		x.refusal = broken(err)
 	}
 	return n, err != nil
+}
+
+// write sends the client a piece of the answer's body. Who has the last byte may
+// ask for the next blob at once, before anything else happens here: the places
+// of this one are free by then.
+func (x *exchange) write(p []byte, last bool) error {
+	if last && len(x.places) > 0 {
+		n, err := x.w.Write(p[:len(p)-1])
+		x.out += int64(n)
+		x.leave()
+		if err != nil {
+			return err
+		}
+		p = p[len(p)-1:]
+	}
+	n, err := x.w.Write(p)
+	x.out += int64(n)
+	return err
 }
 
 // streamPaced moves the answer's body as fast as limits of bytes let it. There

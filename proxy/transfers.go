@@ -97,7 +97,10 @@ func (x *exchange) take(held []ask, holdings []ratelimit.Holding) error {
 	return nil
 }
 
-// leave gives all places back; it may be called again.
+// leave gives all places back; it may be called again. With Redis it is a round
+// trip. It comes before the end of what the client is told: a place that is free
+// only afterwards would be refused to a client that does one thing after the
+// other.
 func (x *exchange) leave() {
 	for _, release := range x.places {
 		release()
