@@ -21,6 +21,7 @@ type Instance struct {
 	Address  string            `json:"address,omitempty"`
 	Draining bool              `json:"draining,omitempty"`
 	Notes    map[string]string `json:"notes,omitempty"` // whatever else it wants to say, at most MaxNotes
+	Top      json.RawMessage   `json:"top,omitempty"`   // who does most there; left out where there is no room for it
 
 	ID        string        `json:"id"`
 	NotShared time.Time     `json:"not_shared_since,omitzero"` // zero: it shares
@@ -111,7 +112,12 @@ func (f *Fleet) readInstance(id, value, left string) (Instance, bool) {
 
 // beat says that this instance is there, and answers what has changed.
 func (f *Fleet) beat(ctx context.Context) (head, error) {
-	raw, err := json.Marshal(f.self())
+	self := f.self()
+	raw, err := json.Marshal(self)
+	if len(raw) > maxValue { // nobody would read it
+		self.Top = nil
+		raw, err = json.Marshal(self)
+	}
 	if err != nil {
 		return head{}, err
 	}

@@ -93,6 +93,9 @@ func (s *server) status(w http.ResponseWriter, r *http.Request) {
 		Shared: f.State(), Overrides: f.Overrides(), NearEnd: []nearEndStatus{},
 	}
 	answer.Instances, _ = f.Instances(r.Context()) // Shared tells
+	for i := range answer.Instances {
+		answer.Instances[i].Top = nil // that is for top
+	}
 	if s.shared.client != nil {
 		wrong, since := s.redisWrong()
 		answer.Redis = &redisStatus{wrong == "", wrong, since, s.first.Redis.OnError}
@@ -119,7 +122,7 @@ func (s *server) status(w http.ResponseWriter, r *http.Request) {
 
 // self is what the other instances know of this one. It asks nobody.
 func (s *server) self() fleet.Instance {
-	i := fleet.Instance{Host: hostname(), Version: readBuild().Version, Started: s.started, Draining: s.draining.Load(), Notes: map[string]string{}}
+	i := fleet.Instance{Host: hostname(), Version: readBuild().Version, Started: s.started, Draining: s.draining.Load(), Notes: map[string]string{}, Top: s.topForOthers()}
 	if now := s.live.Load(); now != nil {
 		i.Config, i.Loaded = now.cfg.Version, now.at
 		i.Address = strings.Join(now.cfg.Listen, ", ")

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/regward/regward/fleet"
 	"github.com/regward/regward/proxy"
 )
 
@@ -24,11 +25,14 @@ const (
 	topMost  = 100
 )
 
-// topAnswer is the answer of GET /api/v1/top: what this instance has seen,
-// each figure a minute's worth, the busiest first.
+// topAnswer is the answer of GET /api/v1/top: what all instances have seen, or
+// with ?here=true this one, each figure a minute's worth, the busiest first.
 type topAnswer struct {
-	Host       string     `json:"host"`
+	Host       string     `json:"host"` // of the instance that was asked
 	At         time.Time  `json:"at"`
+	Instances  int        `json:"instances"`         // that are known, this one among them
+	Heard      int        `json:"heard"`             // of them, whose figures are in here
+	Missing    string     `json:"missing,omitempty"` // why some are not, in words
 	Clients    []talker   `json:"clients"`
 	Namespaces []talker   `json:"namespaces"`
 	Limits     []topLimit `json:"limits"`
@@ -53,6 +57,14 @@ type topLimit struct {
 	Would     float64 `json:"would_throttle"`
 }
 
+func topLimits(list []proxy.Talker) []topLimit {
+	out := []topLimit{}
+	for _, t := range list {
+		out = append(out, topLimit{t.Name, tenths(t.Throttled), tenths(t.Would)})
+	}
+	return out
+}
+
 func talkers(list []proxy.Talker) []talker {
 	out := []talker{}
 	for _, t := range list {
@@ -74,22 +86,25 @@ func (s *server) top(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	top := s.handler.Top(n)
-	answer := topAnswer{Host: hostname(), At: s.now().UTC(), Clients: talkers(top.Clients), Namespaces: talkers(top.Namespaces), Limits: []topLimit{}}
-	for _, t := range top.Limits {
-		answer.Limits = append(answer.Limits, topLimit{t.Name, tenths(t.Throttled), tenths(t.Would)})
-	}
+	answer := topAnswer{Host: hostname(), At: s.now().UTC(), Clients: talkers(top.Clients), Namespaces: talkers(top.Namespaces), Limits: topLimits(top.Limits)}
+	answer.addOthers(r, s.shared.fleet.Load(), r.URL.Query().Get("here") == "true", n)
 	writeJSON(w, http.StatusOK, answer)
 }
 
 func (a *app) topCommand() *cobra.Command {
-	var once bool
+	var once, here bool
 	every := 2 * time.Second
 	c := &cobra.Command{
 		Use:   "top",
 		Short: "Watch who does most: clients, namespaces and limits, a minute's worth each; q quits",
-		Args:  cobra.NoArgs,
+		Long: fmt.Sprintf(`A live table of clients, namespaces and limits, each figure a minute's worth; q quits.
+
+With Redis it adds up all instances: the one that is asked tells all it knows, each other one
+its %d busiest of each kind, as of the last %v.`, topTold, fleet.DefaultEvery),
+		Args: cobra.NoArgs,
 	}
 	c.Flags().BoolVar(&once, "once", false, "print one table and end, for scripts")
+	c.Flags().BoolVar(&here, "here", false, "only what the instance that is asked has seen")
 	c.Flags().DurationVar(&every, "every", every, "`TIME` between two looks")
 	c.RunE = do(func(ctx context.Context, _ []string) error {
 		if every < 200*time.Millisecond || every > time.Hour {
@@ -102,19 +117,20 @@ func (a *app) topCommand() *cobra.Command {
 		screen, live := a.stdout.(*os.File)
 		live = live && term.IsTerminal(int(screen.Fd()))
 		if once || a.json() || !live {
-			return a.topOnce(ctx, client)
+			return a.topOnce(ctx, client, here)
 		}
-		return a.topLive(ctx, client, screen, every)
+		return a.topLive(ctx, client, here, screen, every)
 	})
 	return c
 }
 
-func askTop(ctx context.Context, client *instance) (answer topAnswer, err error) {
-	return answer, client.call(ctx, http.MethodGet, "/api/v1/top?most="+strconv.Itoa(topMost), nil, &answer)
+func askTop(ctx context.Context, client *instance, here bool) (answer topAnswer, err error) {
+	target := fmt.Sprintf("/api/v1/top?most=%d&here=%t", topMost, here)
+	return answer, client.call(ctx, http.MethodGet, target, nil, &answer)
 }
 
-func (a *app) topOnce(ctx context.Context, client *instance) error {
-	answer, err := askTop(ctx, client)
+func (a *app) topOnce(ctx context.Context, client *instance, here bool) error {
+	answer, err := askTop(ctx, client, here)
 	if err != nil {
 		return err
 	}
@@ -136,7 +152,7 @@ const (
 
 // topLive draws the table anew until q is typed, the instance is gone, or ctx
 // ends. The terminal is as before then.
-func (a *app) topLive(ctx context.Context, client *instance, screen *os.File, every time.Duration) error {
+func (a *app) topLive(ctx context.Context, client *instance, here bool, screen *os.File, every time.Duration) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if in, ok := a.stdin.(*os.File); ok && term.IsTerminal(int(in.Fd())) {
@@ -151,7 +167,7 @@ func (a *app) topLive(ctx context.Context, client *instance, screen *os.File, ev
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		answer, err := askTop(ctx, client)
+		answer, err := askTop(ctx, client, here)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -212,9 +228,9 @@ func cut(line string, width int) string {
 // print writes the three tables, at most rows of each. What others typed may be
 // among the names: it reaches no terminal as it is.
 func (t *topAnswer) print(w io.Writer, rows, width int) {
-	head := fmt.Sprintf("regward top  %s  %s UTC  a minute's worth, of this instance", t.Host, t.At.UTC().Format("15:04:05"))
+	head := fmt.Sprintf("regward top  %s  %s UTC  a minute's worth, %s", t.Host, t.At.UTC().Format("15:04:05"), harmless(t.of()))
 	if width > 0 {
-		head += "  q quits"
+		head = "q quits  " + head
 	}
 	fmt.Fprintln(w, head)
 	fmt.Fprintln(w)
