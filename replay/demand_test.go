@@ -1,8 +1,8 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -10,7 +10,7 @@ import (
 
 // enough plays a bucket of the rate against events, as x/time/rate does.
 func enough(events []time.Time, rate int, r Rate) bool {
-	burst := math.Ceil(float64(rate) * r.Burst)
+	burst := float64(cmp.Or(r.Burst, rate))
 	tokens, last := burst, events[0]
 	for _, at := range events {
 		tokens = min(burst, tokens+at.Sub(last).Seconds()*float64(rate)/r.Per.Seconds())
@@ -36,7 +36,7 @@ func TestDemandIsTheLowestRateThatRefusesNothing(t *testing.T) {
 	start := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
 	random := rand.New(rand.NewPCG(1, 2))
 	for round := range 300 {
-		r := Rate{Per: []time.Duration{time.Second, time.Minute, 6 * time.Hour}[round%3], Burst: []float64{1, 1, 5}[round/3%3]}
+		r := Rate{Per: []time.Duration{time.Second, time.Minute, 6 * time.Hour}[round%3], Burst: []int{0, 0, 10, 80}[round/3%4]}
 		var d Demand
 		var events []time.Time
 		at := start
@@ -52,7 +52,13 @@ func TestDemandIsTheLowestRateThatRefusesNothing(t *testing.T) {
 			d.Add(at, r)
 		}
 		got, exact := d.Need()
-		if want := least(events, r); got != want || !exact {
+		if got == NoRate {
+			if r.Burst == 0 || enough(events, 1e6, r) {
+				t.Fatalf("round %d, %v: no rate is enough, and 1000000 would be", round, r)
+			}
+			continue
+		}
+		if want := least(events, r); max(1, got) != want || !exact {
 			t.Fatalf("round %d, %v: need %d (exact %v), tried one by one %d", round, r, got, exact, want)
 		}
 		if len(d.corners) > maxCorners {
@@ -62,7 +68,7 @@ func TestDemandIsTheLowestRateThatRefusesNothing(t *testing.T) {
 }
 
 func TestDemandOfSteadyTrafficKeepsLittle(t *testing.T) {
-	r := Rate{Per: 6 * time.Hour, Burst: 1}
+	r := Rate{Per: 6 * time.Hour}
 	var d Demand
 	at := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
 	for range 200_000 {
@@ -93,6 +99,30 @@ func TestDemandIsBounded(t *testing.T) {
 	}
 }
 
+// A bucket of a fixed size: a rate that is too low for what comes at once is no
+// rate at all, however high.
+func TestDemandWithAFixedBurst(t *testing.T) {
+	at := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
+	r := Rate{Per: time.Minute, Burst: 10}
+	var d Demand
+	for range 10 {
+		d.Add(at, r)
+	}
+	if got, _ := d.Need(); got != 0 || d.AtOnce() != 10 {
+		t.Errorf("need %d, at once %d; a full bucket was enough", got, d.AtOnce())
+	}
+	d.Add(at.Add(20*time.Second), r)
+	if got, _ := d.Need(); got != 3 {
+		t.Errorf("need %d, want 3 a minute: one more after a third of it", got)
+	}
+	for range 11 {
+		d.Add(at.Add(time.Hour), r)
+	}
+	if got, _ := d.Need(); got != NoRate || d.AtOnce() != 11 {
+		t.Errorf("need %d, at once %d; want that no rate is enough", got, d.AtOnce())
+	}
+}
+
 func TestNice(t *testing.T) {
 	for n, want := range map[int]int{0: 1, 1: 1, 7: 7, 10: 10, 11: 12, 12: 12, 13: 15, 16: 20, 21: 25, 31: 40, 81: 100, 101: 120, 121: 150, 612: 800, 4001: 5000} {
 		if got := Nice(n); got != want {
@@ -105,7 +135,7 @@ func ExampleDemand() {
 	nine := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
 	var d Demand
 	for i := range 120 { // 120 pulls within an hour
-		d.Add(nine.Add(time.Duration(i)*30*time.Second), Rate{Per: 6 * time.Hour, Burst: 1})
+		d.Add(nine.Add(time.Duration(i)*30*time.Second), Rate{Per: 6 * time.Hour})
 	}
 	need, _ := d.Need()
 	fmt.Printf("%d/6h\n", Nice(need))

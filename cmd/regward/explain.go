@@ -14,6 +14,7 @@ import (
 	"github.com/regward/regward/auth"
 	"github.com/regward/regward/configs"
 	"github.com/regward/regward/proxy"
+	"github.com/regward/regward/ratelimit"
 )
 
 // somebody stands for a login without a name of its own; no rule can name it,
@@ -333,9 +334,15 @@ func limitWords(l proxy.Limit) string {
 	pers := map[proxy.Per]string{proxy.PerClient: "client", proxy.PerUser: "user", proxy.PerIP: "ip", proxy.PerGroup: "group",
 		proxy.PerNamespace: "namespace", proxy.PerRepository: "repository", proxy.PerAll: "all", proxy.PerIPUser: "ip and user"}
 	amount := l.Rate.String()
+	if l.Rate.Burst != l.Rate.Events {
+		amount += fmt.Sprintf(" burst %d", l.Rate.Burst)
+	}
 	switch l.Count {
 	case proxy.Bytes:
 		amount = l.Rate.ByteString()
+		if usual, err := ratelimit.ParseByteRate(amount); err == nil && usual.Burst != l.Rate.Burst {
+			amount += " burst " + ratelimit.FormatBytes(l.Rate.Burst)
+		}
 	case proxy.Transfers:
 		amount = fmt.Sprint(l.Most)
 	}

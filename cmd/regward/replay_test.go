@@ -86,22 +86,48 @@ func TestLogsWithoutUsers(t *testing.T) {
 }
 
 func TestSuggestedRatesAreEnough(t *testing.T) {
-	rate := ratelimit.Rate{Events: 100, Per: time.Hour, Burst: 200}
-	s := &proxy.Settings{Limits: []proxy.Limit{{Name: "people", Count: proxy.Pulls, Per: proxy.PerUser, Rate: rate}}}
-	n := newTally(s, true)
 	at := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC)
-	for i := range 4 { // 10, 20, 30, 40 at once
-		for range 10 * (i + 1) {
-			n.limits[0].count(at, &proxy.Asked{Client: fmt.Sprint(i)}, false, true)
+	for _, tt := range []struct {
+		burst int // of 100/h
+		share float64
+		want  suggestion
+		words string
+	}{
+		{100, 0, suggestion{Rate: "40/h", AtOnce: 40, Need: 40, Exact: true}, "rate: 40/h\tthrottles nobody\tthe busiest client needs 40"},
+		{100, 0.25, suggestion{Rate: "30/h", AtOnce: 40, Need: 40, Throttled: 1, Exact: true}, "rate: 30/h\tthrottles 1 of 4 clients\tthe busiest client needs 40"},
+		{100, 0.99, suggestion{Rate: "10/h", AtOnce: 40, Need: 40, Throttled: 3, Exact: true}, "rate: 10/h\tthrottles 3 of 4 clients\tthe busiest client needs 40"},
+		{200, 0, suggestion{Rate: "1/h", Burst: 200, AtOnce: 40, Exact: true}, "rate: 1/h, burst: 200 as configured\tthrottles nobody\tthe burst alone is enough for the busiest client"},
+		{25, 0, suggestion{Burst: 25, AtOnce: 40, Throttled: 2, Exact: true}, "no rate, burst: 25 as configured\t2 of 4 clients came with more than that at once, up to 40: write a burst as large"},
+		{25, 0.5, suggestion{Rate: "1/h", Burst: 25, AtOnce: 40, Throttled: 2, Exact: true}, "rate: 1/h, burst: 25 as configured\tthrottles 2 of 4 clients\tthe busiest client came with 40 at once"},
+	} {
+		rate := ratelimit.Rate{Events: 100, Per: time.Hour, Burst: tt.burst}
+		n := newTally(&proxy.Settings{Limits: []proxy.Limit{{Name: "people", Count: proxy.Pulls, Per: proxy.PerUser, Rate: rate}}}, true)
+		for i := range 4 { // 10, 20, 30, 40 at once
+			for range 10 * (i + 1) {
+				n.limits[0].count(at, &proxy.Asked{Client: fmt.Sprint(i)}, false, true)
+			}
+		}
+		got := n.limits[0].lowest(tt.share)
+		if *got != tt.want || got.words(4) != tt.words {
+			t.Errorf("burst %d, share %v: %+v, want %+v\n%q, want\n%q", tt.burst, tt.share, *got, tt.want, got.words(4), tt.words)
 		}
 	}
-	for share, want := range map[float64]suggestion{
-		0:    {Rate: "20/h", Burst: 40, Need: 20, Exact: true},
-		0.25: {Rate: "15/h", Burst: 30, Need: 20, Throttled: 1, Exact: true},
-		0.99: {Rate: "5/h", Burst: 10, Need: 20, Throttled: 3, Exact: true},
+}
+
+// What a limit lets through at once is told wherever its rate is.
+func TestWordsOfALimitHaveItsBurst(t *testing.T) {
+	for _, tt := range []struct {
+		limit proxy.Limit
+		want  string
+	}{
+		{proxy.Limit{Count: proxy.Pulls, Per: proxy.PerUser, Rate: ratelimit.Rate{Events: 40, Per: time.Second, Burst: 4000}}, "40/s burst 4000 pulls per user"},
+		{proxy.Limit{Count: proxy.Pulls, Per: proxy.PerUser, Rate: ratelimit.Rate{Events: 40, Per: time.Second, Burst: 40}}, "40/s pulls per user"},
+		{proxy.Limit{Count: proxy.Bytes, Per: proxy.PerIP, Rate: ratelimit.Rate{Events: 60e6, Per: time.Minute, Burst: 1e6}}, "60MB/m bytes per ip"},
+		{proxy.Limit{Count: proxy.Bytes, Per: proxy.PerIP, Rate: ratelimit.Rate{Events: 60e6, Per: time.Minute, Burst: 5e6}}, "60MB/m burst 5MB bytes per ip"},
+		{proxy.Limit{Count: proxy.Transfers, Per: proxy.PerIP, Most: 8}, "8 transfers per ip"},
 	} {
-		if got := *n.limits[0].lowest(share); got != want {
-			t.Errorf("share %v: %+v, want %+v", share, got, want)
+		if got := rateWords(&tt.limit); got != tt.want {
+			t.Errorf("%q, want %q", got, tt.want)
 		}
 	}
 }

@@ -143,24 +143,38 @@ func (r *findings) printSuggestions(b *strings.Builder) {
 			fmt.Fprintf(t, "  %s\t%s\n", l.Name, none)
 			continue
 		}
-		rate := "rate: " + s.Rate
-		if s.Burst > 0 {
-			rate += fmt.Sprintf(", burst: %d", s.Burst)
-		}
-		who := "throttles nobody"
-		if s.Throttled > 0 {
-			who = fmt.Sprintf("throttles %d of %d clients", s.Throttled, l.Clients)
-		}
-		about := ""
-		if !s.Exact {
-			about = ", at least"
-		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\tthe busiest client needs %d%s\n", l.Name, rate, who, s.Need, about)
+		fmt.Fprintf(t, "  %s\t%s\n", l.Name, s.words(l.Clients))
 	}
 	t.Flush()
 }
 
-// rateWords is a limit without its name and place: "100/6h pulls per ip".
+// words are a suggestion in two columns: what to write, and what it does.
+func (s *suggestion) words(clients int) string {
+	burst := ""
+	if s.Burst > 0 {
+		burst = fmt.Sprintf(", burst: %d as configured", s.Burst)
+	}
+	if s.Rate == "" {
+		return fmt.Sprintf("no rate%s\t%d of %d clients came with more than that at once, up to %d: write a burst as large", burst, s.Throttled, clients, s.AtOnce)
+	}
+	who := "throttles nobody"
+	if s.Throttled > 0 {
+		who = fmt.Sprintf("throttles %d of %d clients", s.Throttled, clients)
+	}
+	need := fmt.Sprintf("the busiest client needs %d", s.Need)
+	if s.Burst > 0 && s.Need <= 0 {
+		need = "the burst alone is enough for the busiest client"
+		if s.Throttled > 0 {
+			need = fmt.Sprintf("the busiest client came with %d at once", s.AtOnce)
+		}
+	}
+	if !s.Exact {
+		need += ", at least"
+	}
+	return fmt.Sprintf("rate: %s%s\t%s\t%s", s.Rate, burst, who, need)
+}
+
+// rateWords is a limit without its name and place: "100/6h pulls per ip", "40/s burst 4000 pulls per user".
 func rateWords(l *proxy.Limit) string {
 	bare := *l
 	bare.Name, bare.Where = "", ""

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -74,9 +73,9 @@ func newTally(s *proxy.Settings, suggest bool) *tally {
 	t := &tally{settings: s, suggest: suggest, denials: map[denialKey]*denialCount{}, skipped: map[proxy.Skip]int64{}}
 	for i := range s.Limits {
 		l := &limitTally{Limit: &s.Limits[i], clients: map[string]*clientTally{}}
-		l.rate = replay.Rate{Per: l.Rate.Per, Burst: 1}
-		if l.Rate.Events > 0 && l.Rate.Burst > 0 {
-			l.rate.Burst = float64(l.Rate.Burst) / float64(l.Rate.Events)
+		l.rate = replay.Rate{Per: l.Rate.Per}
+		if l.Rate.Burst != l.Rate.Events { // one of its own, which --suggest leaves as it is
+			l.rate.Burst = l.Rate.Burst
 		}
 		t.limits = append(t.limits, l)
 	}
@@ -194,10 +193,11 @@ func (c *clientTally) throttle(at time.Time, wait time.Duration) {
 
 // suggestion is the lowest rate that is enough.
 type suggestion struct {
-	Rate      string `json:"rate"`
-	Burst     int    `json:"burst,omitempty"` // where the limit has one of its own
-	Throttled int    `json:"clients_throttled"`
-	Need      int    `json:"busiest_client_needs"` // events in the period
+	Rate      string `json:"rate"`                 // "": none is, as more came at once than the burst
+	Burst     int    `json:"burst,omitempty"`      // as configured, where the limit has one of its own
+	AtOnce    int    `json:"most_at_once"`         // of any client, at one moment
+	Throttled int    `json:"clients_throttled"`    // with that rate
+	Need      int    `json:"busiest_client_needs"` // events in the period; 0 where no rate is enough for it
 	Exact     bool   `json:"exact"`                // false: more was to be remembered of a client than is
 }
 
@@ -214,21 +214,23 @@ func (l *limitTally) lowest(share float64) *suggestion {
 		return nil
 	}
 	needs := make([]int, 0, len(l.clients))
-	s := &suggestion{Exact: l.missed == 0}
+	s := &suggestion{Exact: l.missed == 0, Burst: l.rate.Burst}
 	for _, c := range l.clients {
 		n, exact := c.demand.Need()
 		needs = append(needs, n)
 		s.Exact = s.Exact && exact
+		s.AtOnce = max(s.AtOnce, c.demand.AtOnce())
 	}
 	slices.SortFunc(needs, func(a, b int) int { return cmp.Compare(b, a) })
-	enough := replay.Nice(needs[int(share*float64(len(needs)))])
-	s.Need = needs[0]
-	rate := ratelimit.Rate{Events: enough, Per: l.Rate.Per}
-	s.Rate = rate.String()
-	if l.rate.Burst != 1 {
-		s.Burst = int(math.Ceil(float64(enough) * l.rate.Burst))
+	if needs[0] != replay.NoRate {
+		s.Need = needs[0]
 	}
-	for s.Throttled < len(needs) && needs[s.Throttled] > enough {
+	enough := needs[int(share*float64(len(needs)))]
+	if enough != replay.NoRate {
+		enough = replay.Nice(enough)
+		s.Rate = ratelimit.Rate{Events: enough, Per: l.Rate.Per}.String()
+	}
+	for s.Throttled < len(needs) && (needs[s.Throttled] > enough || needs[s.Throttled] == replay.NoRate) {
 		s.Throttled++
 	}
 	return s
