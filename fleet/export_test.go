@@ -13,5 +13,12 @@ func (f *Fleet) Keys() (head, alive, texts, revoked, revokedAt, overrides, chann
 	return k.head, k.alive, k.texts, k.revoked, k.revokedAt, k.overrides, k.channel
 }
 
+// Known is how many overrides and ends are known.
+func (f *Fleet) Known() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.overrides)
+}
+
 // MaxValue is the longest value that is read.
 const MaxValue = maxValue

@@ -62,7 +62,7 @@ const (
 const (
 	MaxInstances   = 1000
 	MaxRevocations = 10_000 // users; of more, the newcomers put out everybody
-	MaxOverrides   = 100
+	MaxOverrides   = 100    // in force, and as many ends that are remembered
 	MaxOverrideFor = 30 * 24 * time.Hour
 	MaxText        = 256 // bytes of a name or text
 	MaxNotes       = 16  // texts of an instance besides
@@ -207,9 +207,13 @@ func pause(ctx context.Context, d time.Duration) {
 // expire drops what is over.
 func (f *Fleet) expire() {
 	f.mu.Lock()
-	now, before := f.o.Now(), len(f.overrides)
+	now, changed := f.o.Now(), false
 	for limit, o := range f.overrides {
-		if !now.Before(o.Until) {
+		if !o.ended && !o.holds(now) {
+			o.ended, o.unsent, changed = true, false, true
+			f.overrides[limit] = o
+		}
+		if !o.unsent && !now.Before(o.keep) {
 			delete(f.overrides, limit)
 		}
 	}
@@ -218,7 +222,6 @@ func (f *Fleet) expire() {
 			delete(f.revoked, user)
 		}
 	}
-	changed := len(f.overrides) != before
 	f.mu.Unlock()
 	if changed {
 		f.tellOverrides()

@@ -369,6 +369,117 @@ func TestDataIsLostWhileTheyRun(t *testing.T) {
 	}
 }
 
+// An override that was ended stays so, whoever still knows it and whatever Redis
+// has lost; one that is made later holds.
+func TestAnEndIsRemembered(t *testing.T) {
+	for _, how := range []string{"killed", "cut off", "failed over", "restarted"} {
+		t.Run(how, func(t *testing.T) {
+			s := newServer(t)
+			line := newLine(t, s.addr)
+			file := filepath.Join(t.TempDir(), "fleet.json")
+			a, b := join(t, s.client(), impatient, func(o *fleet.Options) { o.File = file }), join(t, line.client(t), impatient)
+			must(t, a.Override(ctx(t), a.rate("ci", "1/s", 2*time.Hour)))
+			must(t, a.Override(ctx(t), a.rate("ci", "2/s", time.Hour)))
+			must(t, a.Override(ctx(t), a.rate("people", "1/s", time.Hour)))
+			eventually(t, "b has them", func() bool { return b.limits() == "ci=2/s/false people=1/s/false" })
+			line.cut() // b hears of no end
+			eventually(t, "b has noticed", func() bool { return !b.State().Sharing() })
+			must(t, a.ClearOverride(ctx(t), "ci"))
+			switch head, _, _, _, _, overrides, _ := a.Keys(); how {
+			case "killed":
+				s.kill()
+				s.start()
+			case "failed over": // to a replica that has not heard of the end
+				_, err := s.client().TxPipelined(ctx(t), func(p redis.Pipeliner) error {
+					p.Del(ctx(t), overrides)
+					p.HSet(ctx(t), head, "seq", 1)
+					return nil
+				})
+				must(t, err)
+			case "restarted": // a too, and b is the first there
+				a.Abandon()
+				must(t, s.client().FlushAll(ctx(t)).Err())
+			}
+			line.mend()
+			eventually(t, "b is back", func() bool { return b.State().Sharing() })
+			if how == "restarted" {
+				if b.limits() != "ci=2/s/false people=1/s/false" {
+					t.Fatalf("b puts back %q", b.limits())
+				}
+				a = join(t, s.client(), impatient, func(o *fleet.Options) { o.File = file })
+			}
+			eventually(t, "it is over for both", func() bool { return a.limits() == "people=1/s/false" && b.limits() == a.limits() })
+			for range 3 {
+				must(t, b.Beat(ctx(t)))
+				must(t, a.Beat(ctx(t)))
+			}
+			if late := join(t, s.client()); late.limits() != "people=1/s/false" || a.limits() != late.limits() || b.limits() != late.limits() {
+				t.Errorf("it came back: %q, %q, %q", a.limits(), b.limits(), late.limits())
+			}
+			// Not before it would have been over by itself is the end forgotten, but a new
+			// one holds, by whatever clock it is made.
+			b.clock.Advance(-time.Minute)
+			must(t, b.Override(ctx(t), b.rate("ci", "3/s", time.Hour)))
+			eventually(t, "the new one holds", func() bool { return a.limits() == "ci=3/s/false people=1/s/false" })
+			must(t, s.client().FlushAll(ctx(t)).Err())
+			must(t, a.Beat(ctx(t)))
+			must(t, b.Beat(ctx(t)))
+			if late := join(t, s.client()); late.limits() != "ci=3/s/false people=1/s/false" {
+				t.Errorf("the new one is lost: %q", late.limits())
+			}
+		})
+	}
+}
+
+// A short override in place of a long one does not give way to the long one.
+func TestAShortOverrideInPlaceOfALongOne(t *testing.T) {
+	s := newServer(t)
+	line := newLine(t, s.addr)
+	a, b := join(t, s.client(), impatient), join(t, line.client(t), impatient)
+	must(t, a.Override(ctx(t), a.rate("ci", "1/s", time.Hour)))
+	eventually(t, "b has it", func() bool { return b.limits() == "ci=1/s/false" })
+	line.cut()
+	must(t, a.Override(ctx(t), a.rate("ci", "2/s", 50*time.Millisecond)))
+	eventually(t, "it is over", func() bool { return a.limits() == "" })
+	must(t, s.client().FlushAll(ctx(t)).Err())
+	line.mend()
+	eventually(t, "b knows as well", func() bool { return b.limits() == "" })
+	if late := join(t, s.client()); late.limits() != "" || a.limits() != "" {
+		t.Errorf("%q is back", late.limits())
+	}
+}
+
+// Ends are bounded: the one that would be over first is forgotten, here and in Redis.
+func TestEndsAreBounded(t *testing.T) {
+	s := newServer(t)
+	a, b := join(t, s.client()), join(t, s.client())
+	_, _, _, _, _, overrides, _ := a.Keys()
+	for i := range 3 * fleet.MaxOverrides {
+		must(t, a.Override(ctx(t), a.rate(fmt.Sprint(i), "1/s", time.Hour)))
+		must(t, a.ClearOverride(ctx(t), fmt.Sprint(i)))
+		must(t, a.ClearOverride(ctx(t), fmt.Sprint("never", i)))
+	}
+	for i := range fleet.MaxOverrides {
+		must(t, a.Override(ctx(t), a.rate(fmt.Sprint("in force ", i), "1/s", time.Hour)))
+	}
+	if n := s.client().HLen(ctx(t), overrides).Val(); n != 2*fleet.MaxOverrides {
+		t.Errorf("%d are kept", n)
+	}
+	if n := a.Known(); n != 2*fleet.MaxOverrides {
+		t.Errorf("%d are known", n)
+	}
+	eventually(t, "b has those in force", func() bool { return len(b.Overrides()) == fleet.MaxOverrides && b.State().Sharing() })
+	a.clock.Advance(2 * time.Hour)
+	must(t, a.Beat(ctx(t)))
+	cut := join(t, deadClient(t), func(o *fleet.Options) { o.Timeout = 50 * time.Millisecond })
+	for i := range 2 * fleet.MaxOverrides {
+		err := cut.ClearOverride(ctx(t), fmt.Sprint(i))
+		if i < fleet.MaxOverrides && !errors.Is(err, fleet.ErrNotShared) || i >= fleet.MaxOverrides && !errors.Is(err, fleet.ErrTooMany) {
+			t.Fatalf("end %d: %v", i, err)
+		}
+	}
+}
+
 func TestClocksAreAMinuteApart(t *testing.T) {
 	s := newServer(t)
 	at := func(d time.Duration) func(*fleet.Options) {
@@ -448,7 +559,7 @@ func TestNonsenseIsIgnored(t *testing.T) {
 	m := join(t, s.client(), impatient)
 	head, alive, texts, revoked, revokedAt, overrides, channel := m.Keys()
 	far := float64(time.Now().Add(time.Hour).UnixMilli())
-	end := fmt.Sprintf("%.0f 1 ", far)
+	end := fmt.Sprintf("%.0f 1 %.0f ", far, far)
 	for _, message := range []string{"", "x", "1 2 3", "{}", "gen -5", "gen 99999999999999999999", strings.Repeat("x", 1<<20), " 7", "\x00\xff"} {
 		must(t, c.Publish(ctx(t), channel, message).Err())
 	}
@@ -467,7 +578,7 @@ func TestNonsenseIsIgnored(t *testing.T) {
 		"f":                      end + `{"limit":"f","newer":"a field that changes everything","at":"2026-11-22T00:00:00Z"}`,
 		"g":                      end + `{"limit":"g","rate":"` + strings.Repeat("1", 300) + `","at":"2026-11-22T00:00:00Z"}`,
 		"h":                      end + `{"limit":"h","rate":5,"at":"2026-11-22T00:00:00Z"}`,
-		"i":                      "99999999999999999 1 " + `{"limit":"i","rate":"1/s","at":"2026-11-22T00:00:00Z"}`,
+		"i":                      "99999999999999999 1 99999999999999999 " + `{"limit":"i","rate":"1/s","at":"2026-11-22T00:00:00Z"}`,
 		"j":                      end + strings.Repeat(" ", fleet.MaxValue) + `{"limit":"j","rate":"1/s","at":"2026-11-22T00:00:00Z"}`,
 		strings.Repeat("k", 300): end + `{}`,
 	} {
@@ -657,8 +768,8 @@ func TestOverridesAreBounded(t *testing.T) {
 	must(t, c.HDel(ctx(t), overrides, "one more").Err())
 	must(t, c.HSet(ctx(t), overrides, "another", "x").Err())
 	must(t, a.ClearOverride(ctx(t), "one more"))
-	if err := a.Override(ctx(t), a.rate("the last", "1/s", time.Hour)); !errors.Is(err, fleet.ErrTooMany) {
-		t.Error(err)
+	if err := a.Override(ctx(t), a.rate("the last", "1/s", time.Hour)); !errors.Is(err, fleet.ErrTooMany) || strings.Contains(a.limits(), "the last") {
+		t.Errorf("%v, %q", err, a.limits())
 	}
 	for i := range 3 * fleet.MaxOverrides {
 		must(t, c.HSet(ctx(t), overrides, fmt.Sprint("x", i), "x").Err())

@@ -16,7 +16,14 @@ import (
 // kept is what Options.File holds.
 type kept struct {
 	Revoked   []keptRevocation `json:"revoked"`
-	Overrides []Override       `json:"overrides"`
+	Overrides []keptOverride   `json:"overrides"`
+}
+
+type keptOverride struct {
+	Override
+	Order int64     `json:"order"`
+	Ended bool      `json:"ended,omitempty"`
+	Keep  time.Time `json:"keep"`
 }
 
 type keptRevocation struct {
@@ -33,8 +40,11 @@ func (f *Fleet) save() error {
 	}
 	f.saving.Lock()
 	defer f.saving.Unlock()
-	k := kept{Overrides: f.Overrides()}
+	k := kept{Revoked: []keptRevocation{}, Overrides: []keptOverride{}}
 	f.mu.Lock()
+	for _, o := range f.overrides {
+		k.Overrides = append(k.Overrides, keptOverride{o.Override, o.order, o.ended, o.keep})
+	}
 	for user, r := range f.revoked {
 		k.Revoked = append(k.Revoked, keptRevocation{user, r.at, r.until, r.unsent})
 	}
@@ -89,7 +99,7 @@ func (f *Fleet) load() {
 		return
 	}
 	var told []Revocation
-	now := f.o.Now()
+	now, overridden := f.o.Now(), false
 	f.mu.Lock()
 	for _, r := range k.Revoked {
 		if !plain(r.User) || r.At <= 0 || r.At > maxEpoch || !now.Before(r.Until) {
@@ -100,12 +110,13 @@ func (f *Fleet) load() {
 			told = append(told, one)
 		}
 	}
-	for _, o := range k.Overrides[:min(len(k.Overrides), MaxOverrides)] {
-		if now.Before(o.Until) && o.Until.Sub(now) <= MaxOverrideFor && plain(o.Limit) && plain(o.Rate) {
-			f.overrides[o.Limit] = override{Override: o}
+	for _, o := range k.Overrides[:min(len(k.Overrides), 2*MaxOverrides)] {
+		one := override{Override: o.Override, order: o.Order, ended: o.Ended, keep: o.Keep}
+		if now.Before(o.Keep) && o.Keep.Sub(now) <= MaxOverrideFor && !o.Until.After(o.Keep) && plain(o.Limit) && plain(o.Rate) {
+			f.overrides[o.Limit] = one
+			overridden = overridden || one.holds(now)
 		}
 	}
-	overridden := len(f.overrides) > 0
 	f.mu.Unlock()
 	f.tellRevoked(told)
 	if overridden {

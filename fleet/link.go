@@ -193,7 +193,7 @@ func (f *Fleet) exchange(ctx context.Context) (learned Cut, err error) {
 			return learned, err
 		}
 	}
-	if err := f.sendOverrides(ctx, lost); err != nil {
+	if err := f.sendOverrides(ctx, first || lost); err != nil {
 		return learned, err
 	}
 	if all {

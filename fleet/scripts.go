@@ -21,7 +21,7 @@ func newKeys(prefix string) keys {
 		texts:     k + ":instances",  // hash: what they say of themselves
 		revoked:   k + ":revoked",    // sorted set: users by when their revocation is forgotten
 		revokedAt: k + ":revoked-at", // hash: its time
-		overrides: k + ":overrides",  // hash: limit to "END AT JSON"
+		overrides: k + ":overrides",  // hash: limit to "END ORDER KEEP JSON"; END 0: it is over, and that is remembered until KEEP
 		channel:   k,
 	}
 }
@@ -159,48 +159,84 @@ end
 return out
 `)
 
-// overrideScript keeps or clears one override and answers the last change, and
-// 1, "full" or "newer". ARGV: channel, most, limit, when it was made, milliseconds
-// it lasts, 1 if one made later counts, 1 if any one counts, text or "" to clear.
-var overrideScript = script(luaNow + luaTell + `
-local had = redis.call('HSTRLEN', KEYS[2], ARGV[3]) <= 16384 and redis.call('HGET', KEYS[2], ARGV[3])
-local ends, at = nil, nil
-if had then
-  ends, at = string.match(had, '^(%d+) (%d+) ')
-  if ends and tonumber(ends) > now and (ARGV[7] == '1' or ARGV[6] == '1' and tonumber(at) > tonumber(ARGV[4])) then
-    return {redis.call('HGET', KEYS[1], 'seq') or '0', 'newer'}
+// luaRead reads END, ORDER, KEEP and text of an override; nil is none that can be
+// read. None is remembered for longer than twice the longest there may be.
+const luaRead = `
+local function read(limit)
+  if redis.call('HSTRLEN', KEYS[2], limit) > 16384 then return end
+  local ends, order, keep, value = string.match(redis.call('HGET', KEYS[2], limit) or '', '^(%d+) (%d+) (%d+) (.*)$')
+  ends, order, keep = tonumber(ends), tonumber(order), tonumber(keep)
+  if not keep or keep > now + 5184000000 or order > 9007199254740000 then return end
+  if ends <= now then ends = 0 end
+  return ends, order, keep, value
+end
+`
+
+// overrideScript keeps one override, or that it is over, and answers the last
+// change, 1, "full" or "newer", the order it has now, and for how many
+// milliseconds it is remembered, 0 if that is needless. ARGV: channel, most, limit,
+// order, milliseconds it lasts, milliseconds to remember it at least, 1 if one that
+// was made later counts, text or "" if it is over.
+var overrideScript = script(luaNow + luaTell + luaRead + `
+local function answer(what, order, keep)
+  return {redis.call('HGET', KEYS[1], 'seq') or '0', what, text(order), text(math.max(0, keep - now))}
+end
+local most, limit, order, keep = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), now + ARGV[6]
+local _, known, until_ = read(limit)
+if known and until_ > now then
+  keep = math.max(keep, until_)
+  if ARGV[7] == '1' and known > order then return answer('newer', known, until_) end
+  if ARGV[7] == '1' and known == order then return answer('1', known, until_) end
+  order = math.max(order, known + 1)
+end
+if redis.call('HLEN', KEYS[2]) > 2 * most then return answer('full', order, keep) end
+local live, over = 0, {}
+for _, other in ipairs(redis.call('HKEYS', KEYS[2])) do
+  local ends, _, keep = read(other)
+  if keep and keep <= now then
+    redis.call('HDEL', KEYS[2], other)
+  elseif other ~= limit and ends == 0 then
+    over[#over+1] = {keep, other}
+  elseif other ~= limit then
+    live = live + 1
   end
 end
-if ARGV[8] == '' then
-  redis.call('HDEL', KEYS[2], ARGV[3])
-  return {tell(), '1'}
+table.sort(over, function(a, b) return a[1] < b[1] or a[1] == b[1] and a[2] < b[2] end)
+local ends, rest = now + ARGV[5], most
+if ARGV[8] == '' then ends = 0 end
+if ends == 0 and keep > now then rest = most - 1 end
+for i = 1, #over - rest do redis.call('HDEL', KEYS[2], over[i][2]) end
+if ends > 0 and live >= most then return answer('full', order, keep) end
+if keep > now then
+  redis.call('HSET', KEYS[2], limit, text(ends) .. ' ' .. text(order) .. ' ' .. text(keep) .. ' ' .. ARGV[8])
+  redis.call('PEXPIRE', KEYS[2], math.max(keep - now, redis.call('PTTL', KEYS[2])))
+else
+  redis.call('HDEL', KEYS[2], limit)
 end
-if not had and redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[2]) then
-  return {redis.call('HGET', KEYS[1], 'seq') or '0', 'full'}
-end
-redis.call('HSET', KEYS[2], ARGV[3], text(now + ARGV[5]) .. ' ' .. ARGV[4] .. ' ' .. ARGV[8])
-redis.call('PEXPIRE', KEYS[2], math.max(tonumber(ARGV[5]), redis.call('PTTL', KEYS[2])))
-return {tell(), '1'}
+tell()
+return answer('1', order, keep)
 `)
 
-// overridesScript answers limit, milliseconds left and text of each, and drops
-// what is over. ARGV: most fields, longest value.
-var overridesScript = script(luaNow + `
+// overridesScript answers limit, milliseconds left, milliseconds to remember it,
+// order and text of each, and drops what is over. ARGV: most fields, longest value.
+var overridesScript = script(luaNow + luaRead + `
 local many = redis.call('HLEN', KEYS[2])
 if many > tonumber(ARGV[1]) then
   return redis.error_reply('ERR ' .. text(many) .. ' fields in ' .. KEYS[2] .. ': none of them is read')
 end
 local out = {}
 for _, limit in ipairs(redis.call('HKEYS', KEYS[2])) do
-  local ends, at, value
+  local ends, order, keep, value
   if redis.call('HSTRLEN', KEYS[2], limit) <= tonumber(ARGV[2]) and #limit <= 256 then
-    ends, at, value = string.match(redis.call('HGET', KEYS[2], limit), '^(%d+) (%d+) (.*)$')
+    ends, order, keep, value = read(limit)
   end
-  if ends and tonumber(ends) <= now then
+  if keep and keep <= now then
     redis.call('HDEL', KEYS[2], limit)
   else
     out[#out+1] = string.sub(limit, 1, 256)
-    out[#out+1] = ends and text(math.min(ends - now, 9007199254740000)) or ''
+    out[#out+1] = keep and text(math.max(0, math.min(ends - now, 9007199254740000))) or ''
+    out[#out+1] = keep and text(keep - now) or ''
+    out[#out+1] = keep and text(order) or ''
     out[#out+1] = value or ''
   end
 end
