@@ -467,7 +467,10 @@ func homeOf(key string) string {
 	return homes[0]
 }
 
-// nearest is the known word that word was probably meant to be, or "".
+// Nearest is the known word that word was probably meant to be, or "".
+func Nearest(word string, known []string) string { return nearest(word, known) }
+
+// nearest is Nearest.
 func nearest(word string, known []string) string {
 	best, at := "", 1+max(1, len(word)/3)
 	if len(word) > 64 {

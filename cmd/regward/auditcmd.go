@@ -36,7 +36,13 @@ type deed struct {
 	Tag        string    `json:"tag,omitempty"`
 	Digest     string    `json:"digest,omitempty"`
 	Limit      string    `json:"limit,omitempty"`
+	Rate       string    `json:"rate,omitempty"` // of an override, and the next three
+	DryRun     bool      `json:"dry_run,omitempty"`
+	Until      time.Time `json:"until,omitzero"`
+	Ended      bool      `json:"ended,omitempty"`
+	Shared     *bool     `json:"shared,omitempty"` // false: the other instances were not told at once
 	Decision   string    `json:"decision,omitempty"`
+	Reason     string    `json:"reason,omitempty"`    // of a failed login
 	Client     string    `json:"client,omitempty"`    // of a reset
 	Everybody  bool      `json:"everybody,omitempty"` // of a revocation: not of one user
 	By         string    `json:"by,omitempty"`        // who overrode, reset or revoked
@@ -101,7 +107,12 @@ func (a *app) auditCommand() *cobra.Command {
 		Use:   "audit FILE...",
 		Short: "Tell from audit logs who pulled, pushed and deleted what",
 		Long:  "FILE is an audit log, gzipped or not; - is stdin. Several are told in the order of time.",
-		Args:  cobra.MinimumNArgs(1),
+	}
+	c.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usageError("audit: which log? as in: regward audit audit.log")
+		}
+		return nil
 	}
 	c.Flags().StringVar(&repository, "repository", "", "only of this: a `PATTERN` as in rules, coolteam/app or coolteam/**, with a hostname in front or without")
 	c.Flags().StringVar(&user, "user", "", "only what this `USER` did; anonymous is one")
@@ -116,6 +127,9 @@ func (a *app) auditCommand() *cobra.Command {
 		}
 		if q.until, err = parseWhen(until, now, true); err != nil {
 			return usageError("audit: --until: " + err.Error())
+		}
+		if !q.since.IsZero() && !q.until.IsZero() && !q.since.Before(q.until) {
+			return usageError("audit: --until is before --since: there is nothing in between")
 		}
 		if !q.any {
 			if q.repository, err = parseAuditPattern(repository); err != nil {
@@ -197,9 +211,6 @@ func (a *app) audit(q *auditQuestion, files []string) error {
 		}
 		all[first].advance(q)
 	}
-	if err := errors.Join(finish(), out.Flush()); err != nil {
-		return err
-	}
 	var errs []error
 	lines := 0
 	for _, d := range all {
@@ -207,6 +218,14 @@ func (a *app) audit(q *auditQuestion, files []string) error {
 		if d.err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", d.name, d.err))
 		}
+	}
+	if lines > 0 || a.json() {
+		if err := finish(); err != nil {
+			return err
+		}
+	}
+	if err := out.Flush(); err != nil {
+		return err
 	}
 	if lines == 0 && len(errs) == 0 {
 		return errors.New("no line of an audit log is in there: is log.audit the file, or off?")
@@ -347,15 +366,17 @@ func (d *deed) what() string {
 		return strings.Join(d.Changes, "; ")
 	case "revocation":
 		if d.Everybody {
-			return "everybody"
+			return d.alone("everybody")
 		}
-		return "user " + d.User
+		return d.alone("user " + d.User)
 	case "reset":
 		return "limit " + d.Limit + ": " + d.Client
 	case "override":
-		return "limit " + d.Limit
-	case "login", "login_failed":
+		return d.override()
+	case "login":
 		return d.Via
+	case "login_failed":
+		return d.Reason
 	}
 	what := d.Repository
 	switch {
@@ -372,6 +393,29 @@ func (d *deed) what() string {
 		if d.Limit != "" {
 			what = joinWords(what, "limit "+d.Limit)
 		}
+	}
+	return what
+}
+
+// override is what a limit was changed to, for how long.
+func (d *deed) override() string {
+	what := joinWords("limit "+d.Limit, d.Rate)
+	if d.DryRun {
+		what = joinWords(what, "dry run")
+	}
+	switch {
+	case d.Ended:
+		what = joinWords(what, "ended")
+	case !d.Until.IsZero():
+		what = joinWords(what, "until "+d.Until.UTC().Format(time.DateTime))
+	}
+	return d.alone(what)
+}
+
+// alone adds that a change held on one instance only at first.
+func (d *deed) alone(what string) string {
+	if d.Shared != nil && !*d.Shared {
+		what = joinWords(what, "not shared at once")
 	}
 	return what
 }

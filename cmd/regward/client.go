@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -91,7 +92,7 @@ func (i *instance) call(ctx context.Context, method, target string, in, out any)
 	text := strings.TrimSpace(string(body))
 	switch {
 	case status == http.StatusOK:
-	case status >= 400 && status < 500 && status != http.StatusForbidden && text != "":
+	case status >= 400 && (status < 500 || status == http.StatusServiceUnavailable) && status != http.StatusForbidden && text != "":
 		return errors.New(text)
 	default:
 		return fmt.Errorf("the running instance answered %d: %s", status, text)
@@ -112,7 +113,12 @@ func (i *instance) send(ctx context.Context, method, target string, sent []byte)
 		}
 		errs = append(errs, err)
 	}
-	return 0, nil, fmt.Errorf("no running instance at %s (%s): %w", strings.Join(i.addresses, ", "), i.what, errors.Join(errs...))
+	err = errors.Join(errs...)
+	at := fmt.Sprintf("%s (%s)", strings.Join(i.addresses, ", "), i.what)
+	if errors.Is(err, fs.ErrPermission) {
+		return 0, nil, fmt.Errorf("not allowed to ask the instance at %s: %w: who runs it may, and root", at, err)
+	}
+	return 0, nil, fmt.Errorf("no running instance at %s: %w: is `regward serve` running, with this configuration?", at, err)
 }
 
 func (i *instance) ask(ctx context.Context, addr, method, target string, sent []byte) (int, []byte, error) {

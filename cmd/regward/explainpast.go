@@ -359,7 +359,7 @@ func printTold(w io.Writer, t *told, answer refusalsAnswer) {
 // as in the logs.
 func clock(t time.Time) string {
 	t = t.UTC()
-	if time.Since(t) > 20*time.Hour {
+	if time.Since(t).Abs() > 20*time.Hour {
 		return t.Format("2006-01-02 15:04:05")
 	}
 	return t.Format("15:04:05")

@@ -87,16 +87,23 @@ func TestRedisDiesUnderTwoInstances(t *testing.T) {
 	one, two := twins(t, redis, "")
 	one.pullOf("ann", 200)
 	redis.kill()
+	// At once, and not only when the next sign of life fails.
+	if out := one.says(t, "status", exitDone, "redis: ", "not shared since ", "1 instance; what others there are Redis cannot be asked"); strings.Contains(out, "redis: ok") {
+		t.Errorf("status says that all is well:\n%s", out)
+	}
 	one.pullOf("ann", 200) // on_error: local
-	one.says(t, "revoke --user ann", exitFailed, "is put out", "could not be told yet")
+	one.says(t, "revoke --user ann", exitFailed, "is put out", "holds here, but the other instances could not be told yet: ", "; they are told when Redis is back")
 	if one.cache.Revoked() != 1 {
 		t.Error("the revocation does not hold where it was asked for")
 	}
 	one.says(t, "healthcheck", exitDone, "ready\n", "redis: ", "not shared, since ")
-	one.says(t, "status", exitDone, "redis: ", "revocations not shared since ", "1 change made here that no other instance knows of yet")
+	one.says(t, "status", exitDone, "redis: ", "revocations not shared since ", " made here that no other instance knows of yet")
 	one.says(t, "limits override people --rate 9/s --for 1h", exitFailed, "until", "could not be told yet")
 	one.says(t, "limits show", exitDone, "Redis cannot be asked what is used up; this is what this instance has counted meanwhile")
-	one.says(t, "limits reset people user:ann", exitFailed, "Redis cannot be asked")
+	one.says(t, "limits reset people user:ann", exitFailed, "regward: Redis cannot be asked, so nothing was given back: ", "`regward limits override`")
+	if out := one.says(t, "revoke --everybody", exitFailed, "everybody is put out"); strings.Contains(out, `""`) {
+		t.Error(out)
+	}
 	one.says(t, "reload", exitDone, "could not be asked to load theirs: Redis is away")
 
 	port := redis.addr[strings.LastIndexByte(redis.addr, ':')+1:]
@@ -105,7 +112,7 @@ func TestRedisDiesUnderTwoInstances(t *testing.T) {
 		t.Fatal(err)
 	}
 	runRedis(t, n, "--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", t.TempDir())
-	soon(t, "the revocation reaches the other instance", func() bool { return two.cache.Revoked() == 1 })
+	soon(t, "both revocations reach the other instance", func() bool { return two.cache.Revoked() == 2 })
 	soon(t, "the override does", func() bool { return len(two.handler.Overrides()) == 1 })
 	soon(t, "/readyz is well again", func() bool { _, out, _ := one.command("healthcheck"); return out == "ready\n" })
 	one.says(t, "status", exitDone, "redis: ok", "shared again: ")

@@ -202,7 +202,11 @@ func noSuchLimit(cfg *configs.Config, name string) string {
 	for _, l := range cfg.Limits {
 		names = append(names, l.Name)
 	}
-	return "no limit is called " + strconv.Quote(name) + "; there are: " + strings.Join(names, ", ")
+	text := "no limit is called " + strconv.Quote(name) + "; "
+	if best := configs.Nearest(name, names); best != "" {
+		text += "did you mean " + strconv.Quote(best) + "? "
+	}
+	return text + "there are: " + strings.Join(names, ", ")
 }
 
 // resetAsked is the body of POST /api/v1/limits/reset.
@@ -210,6 +214,20 @@ type resetAsked struct {
 	Limit  string `json:"limit"`
 	Client string `json:"client"` // as GET /api/v1/limits names it: user:ann, ip:192.0.2.7
 	By     string `json:"by,omitempty"`
+}
+
+// noSuchClient says that a client has used up nothing, or is not called so.
+func noSuchClient(limit, client string) string {
+	text := "nothing is used up of limit " + strconv.Quote(limit) + " for " + strconv.Quote(client) + "; "
+	if kind := "user:"; !strings.ContainsAny(client, " /") && client != ratelimit.Shared && !strings.HasPrefix(client, kind) {
+		if _, err := parseNetwork(client); err == nil {
+			kind = "ip:"
+		}
+		if kind == "ip:" || !strings.Contains(client, ":") {
+			text += "did you mean " + kind + client + "? "
+		}
+	}
+	return text + "`regward limits show --limit " + limit + "` names those who have"
 }
 
 // done is the answer to what was done.
@@ -238,12 +256,16 @@ func (s *server) resetLimit(w http.ResponseWriter, r *http.Request) {
 	if l.Count == configs.CountFailedLogins {
 		from = s.shared.failures
 	}
-	err := from.Reset(r.Context(), ratelimit.Key{Limit: q.Limit, Client: q.Client})
+	client := q.Client
+	if kind, name, ok := strings.Cut(client, "user:"); ok {
+		client = kind + "user:" + folded(cfg, name)
+	}
+	err := from.Reset(r.Context(), ratelimit.Key{Limit: q.Limit, Client: client})
 	switch {
 	case errors.Is(err, ratelimit.ErrNoBucket):
-		plain(w, http.StatusNotFound, "nothing is used up of limit "+strconv.Quote(q.Limit)+" for "+q.Client+"; `regward limits show --limit "+q.Limit+"` names those who have")
+		plain(w, http.StatusNotFound, noSuchClient(q.Limit, q.Client))
 	case errors.Is(err, ratelimit.ErrUnavailable):
-		plain(w, http.StatusServiceUnavailable, "Redis cannot be asked: "+err.Error())
+		plain(w, http.StatusServiceUnavailable, "Redis cannot be asked, so nothing was given back: try again when `regward status` says redis: ok, or ease the limit meanwhile: `regward limits override`")
 	case err != nil:
 		plain(w, http.StatusInternalServerError, err.Error())
 	default:

@@ -17,7 +17,10 @@ func (a *app) limitsCommand() *cobra.Command {
 		Use:   "limits",
 		Short: "Show what is used up of the limits, give it back, or change a limit for a while",
 		Args:  cobra.ArbitraryArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError(fmt.Sprintf("limits: there is no %q; choose show, reset or override", args[0]))
+			}
 			return usageError("limits: choose show, reset or override")
 		},
 	}
@@ -31,7 +34,7 @@ func (a *app) limitsShowCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show",
 		Short: "Show what is used up of which limit, by whom, until when",
-		Args:  cobra.NoArgs,
+		Args:  nothingBut("limits show: --limit %s?"),
 	}
 	c.Flags().StringVar(&user, "user", "", "only what this user takes from: a `NAME`")
 	c.Flags().StringVar(&limit, "limit", "", "only this limit: a `NAME`")
@@ -62,6 +65,17 @@ func (a *app) limitsShowCommand() *cobra.Command {
 		return nil
 	})
 	return c
+}
+
+// nothingBut refuses what stands beside the flags, and says what was probably
+// meant by it.
+func nothingBut(meant string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usageError(fmt.Sprintf(meant, args[0]))
+		}
+		return nil
+	}
 }
 
 // print is a paragraph for each limit.
@@ -106,8 +120,16 @@ func (a *app) limitsResetCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reset NAME KEY",
 		Short: "Give one client back what it has used up of a limit, on all instances",
-		Long:  "KEY is as `regward limits show` names it: user:ci-release, ip:192.0.2.7.",
-		Args:  cobra.ExactArgs(2),
+		Long: `Give one client back what it has used up of a limit, on all instances.
+
+  regward limits show --limit people             who has used up how much
+  regward limits reset people user:ci-release    KEY is as limits show names it, ip:192.0.2.7 too`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return usageError("limits reset: of which limit, and whose? as in: regward limits reset people user:ann")
+			}
+			return nil
+		},
 		RunE: do(func(ctx context.Context, args []string) error {
 			client, err := a.adminClient()
 			if err != nil {

@@ -57,7 +57,7 @@ func TestLimitsAreShownResetAndOverridden(t *testing.T) {
 	r.says(t, "limits show --limit nobody", exitFailed, `no limit is called "nobody"; there are: people, flow`)
 	r.says(t, "status", exitDone, "limits near their end", "user:ann", "2 of 2 used")
 
-	r.says(t, "limits reset people user:bob", exitFailed, `nothing is used up of limit "people" for user:bob`)
+	r.says(t, "limits reset people user:bob", exitFailed, `nothing is used up of limit "people" for "user:bob"`)
 	r.says(t, "limits reset people user:ann", exitDone, "has all of it again")
 	r.pullOf("ann", 200)
 
@@ -265,7 +265,7 @@ func TestCommandsWithoutAnInstance(t *testing.T) {
 		"limits show", "limits reset people user:ann", "limits override people --rate 3/s --for 1h", "limits override people --end",
 		"status", "top", "top --once", "revoke --user ann", "reload",
 	} {
-		r.says(t, line, exitFailed, "no running instance at unix:")
+		r.says(t, line, exitFailed, "no running instance at unix:", "is `regward serve` running, with this configuration?")
 	}
 	r.edit(`admin: {listen: "unix:`, `admin: {listen: off, token_file: "`)
 	r.says(t, "status", exitFailed, "admin.listen is off in")
@@ -282,18 +282,72 @@ func TestWrongUseOfLimits(t *testing.T) {
 		"limits override --all --rate 3/s --for 1h": "one rate does not fit all limits",
 		"limits override people --end --rate 3/s":   "--end goes with nothing else",
 		"limits show --most 0":                      "--most is a number",
-		"limits reset people":                       "accepts 2 arg",
+		"limits reset people":                       "of which limit, and whose?",
 		"revoke":                                    "whom? --user NAME, or --everybody",
 		"top --every 1ms":                           "--every is 200ms to 1h",
-		"audit":                                     "requires at least 1 arg",
+		"audit":                                     "audit: which log? as in: regward audit audit.log",
 		"audit --since yesterday x":                 `"yesterday" is no day`,
 		"audit --repository /x/ x":                  "--repository",
 		"audit --events pulls x":                    `no event is called "pulls"`,
 	} {
 		r.says(t, line, exitUsage, want)
 	}
-	r.says(t, "limits override people --rate 3/s --for 0s", exitFailed, "for how long")
-	r.says(t, "limits override people --rate 3/s --for 90d", exitFailed, "change the configuration")
+}
+
+// Who mistypes is told what was probably meant, and what to write.
+func TestMistypedLimits(t *testing.T) {
+	r := begin(t, limited(), nil, nil)
+	r.pullOf("ann", 200)
+	for line, want := range map[string]string{
+		"limits show --limit peopel":                        `no limit is called "peopel"; did you mean "people"? there are: people, flow`,
+		"limits reset peopl user:ann":                       `did you mean "people"?`,
+		"limits override Flow --dry-run --for 1h":           `did you mean "flow"?`,
+		"limits override floww --end":                       `did you mean "flow"?`,
+		"limits override zzzzzzzz --rate 3/s --for 1h":      `no limit is called "zzzzzzzz"; there are: people, flow`,
+		"limits override people --end":                      `there is no override of limit "people"; regward status lists those in force`,
+		"limits reset people ann":                           `nothing is used up of limit "people" for "ann"; did you mean user:ann?`,
+		"limits reset people 192.0.2.7":                     `did you mean ip:192.0.2.7?`,
+		"limits reset people user:bob":                      "`regward limits show --limit people` names those who have",
+		"limits override people --rate fast --for 1h":       `"fast" is not a rate; write COUNT/PERIOD`,
+		"limits override people --rate 100 --for 1h":        `"100" has no period`,
+		"limits override flow --rate 3/s --for 1h":          `did you mean "3MB/s"?`,
+		"limits override people --rate 0/s --for 1h":        "allows nothing at all",
+		"limits override failed_logins --rate x/y --for 1h": "no whole number",
+	} {
+		r.says(t, line, exitFailed, want)
+	}
+	for line, want := range map[string]string{
+		"limits shwo":        `limits: there is no "shwo"; choose show, reset or override`,
+		"limits show people": "limits show: --limit people?",
+		"limits override people --rate 3/s --for 0":     `--for: "0" is over at once; write as in 2h, 90m or 7d`,
+		"limits override people --rate 3/s --for 0s":    "is over at once",
+		"limits override people --rate 3/s --for -2h":   `--for: "-2h" is less than nothing; write as in 2h, 90m or 7d`,
+		"limits override people --rate 3/s --for 2":     `--for: "2" has no unit; write as in 2h, 90m or 7d`,
+		"limits override people --rate 3/s --for soon":  `--for: "soon" is no duration; write as in 2h, 90m or 7d`,
+		"limits override people --rate 3/s --for 1000d": `--for: "1000d" is longer than 30d: change the configuration`,
+		"limits override people flow --end":             "limits override: one limit at a time, or --all",
+		"limits reset people user:ann user:bob":         "limits reset: of which limit, and whose? as in: regward limits reset people user:ann",
+		"revoke ann":                                    "revoke: --user ann?",
+		"audit --since 2h --until 3h x":                 "audit: --until is before --since",
+		"top --once everything":                         `top: takes no "everything"`,
+		"status everything":                             "everything",
+	} {
+		r.says(t, line, exitUsage, want)
+	}
+	r.says(t, "limits reset people user:ANN", exitDone, "has all of it again") // names are compared so
+	out := r.says(t, "limits override people --dry-run --for 2d --output json", exitDone, `"dry_run": true`)
+	if !strings.Contains(out, `"until"`) {
+		t.Error(out)
+	}
+	r.says(t, "status", exitDone, "dry run until "+time.Now().UTC().Add(48*time.Hour).Format("2006-01-02 ")) // the time alone would be today's
+
+	client := &instance{addresses: []string{"unix:" + r.dir + "/admin.sock"}, what: "admin.listen"}
+	for _, length := range []string{"0s", "-1h", "1000d", "", "2"} {
+		status, body, err := client.send(t.Context(), "POST", "/api/v1/limits/override", []byte(`{"limit":"people","rate":"1/s","for":"`+length+`"}`))
+		if err != nil || status != 400 || !strings.HasPrefix(string(body), "for: ") {
+			t.Errorf("for %q: %d %s (%v)", length, status, body, err)
+		}
+	}
 }
 
 // What changes something is as guarded as a reload, and takes no field that it

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,9 +31,10 @@ type overrideAsked struct {
 // overrideAnswer is what was set, or ended.
 type overrideAnswer struct {
 	done
-	Limit string    `json:"limit"` // "" is all
-	Rate  string    `json:"rate,omitempty"`
-	Until time.Time `json:"until,omitzero"`
+	Limit  string    `json:"limit"` // "" is all
+	Rate   string    `json:"rate,omitempty"`
+	DryRun bool      `json:"dry_run,omitempty"`
+	Until  time.Time `json:"until,omitzero"`
 }
 
 // overrides answers GET /api/v1/limits/override: those in force.
@@ -62,20 +64,36 @@ func (s *server) setOverride(w http.ResponseWriter, r *http.Request) {
 		plain(w, status, err.Error())
 		return
 	}
-	length, err := configs.ParseDuration(q.For)
-	if err != nil || length <= 0 {
-		plain(w, http.StatusBadRequest, "for: for how long? as in 2h")
+	length, err := overrideLength(q.For)
+	if err != nil {
+		plain(w, http.StatusBadRequest, "for: "+err.Error())
 		return
 	}
 	o.At = s.now()
-	o.Until = o.At.Add(time.Duration(length))
+	o.Until = o.At.Add(length)
 	err = s.shared.fleet.Load().Override(r.Context(), o)
 	if err != nil && !errors.Is(err, fleet.ErrNotShared) {
 		plain(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	s.auditOverride(o, false, err)
-	writeJSON(w, http.StatusOK, overrideAnswer{done: doneOr(err), Limit: o.Limit, Rate: o.Rate, Until: o.Until.UTC()})
+	writeJSON(w, http.StatusOK, overrideAnswer{done: doneOr(err), Limit: o.Limit, Rate: o.Rate, DryRun: o.DryRun, Until: o.Until.UTC()})
+}
+
+// overrideLength reads for how long.
+func overrideLength(text string) (time.Duration, error) {
+	d, err := configs.ParseDuration(text)
+	length := time.Duration(d)
+	const as = "; write as in 2h, 90m or 7d"
+	switch {
+	case err != nil:
+		return 0, errors.New(err.Error() + as)
+	case length <= 0:
+		return 0, fmt.Errorf("%q is over at once%s", text, as)
+	case length > fleet.MaxOverrideFor:
+		return 0, fmt.Errorf("%q is longer than %v: change the configuration", text, configs.Duration(fleet.MaxOverrideFor))
+	}
+	return length, nil
 }
 
 // check looks at everything but the time.
@@ -140,8 +158,13 @@ func (s *server) endOverride(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	o, ok := s.overridesNow()[limit]
-	if !ok {
-		plain(w, http.StatusNotFound, "there is no override of "+overrideWords(limit))
+	switch cfg := s.live.Load().cfg; {
+	case ok: // also of a limit that has gone from the file
+	case !all && findLimit(cfg, limit) == nil:
+		plain(w, http.StatusNotFound, noSuchLimit(cfg, limit))
+		return
+	default:
+		plain(w, http.StatusNotFound, "there is no override of "+overrideWords(limit)+"; regward status lists those in force")
 		return
 	}
 	err := s.shared.fleet.Load().ClearOverride(r.Context(), limit)
@@ -157,7 +180,8 @@ func (s *server) endOverride(w http.ResponseWriter, r *http.Request) {
 // doneOr is what is told of a change that may not be shared yet.
 func doneOr(err error) done {
 	if err != nil {
-		return done{OK: true, NotShared: err.Error()}
+		_, why, _ := strings.Cut(err.Error(), fleet.ErrNotShared.Error())
+		return done{OK: true, NotShared: "it " + fleet.ErrNotShared.Error() + why + "; they are told when Redis is back"}
 	}
 	return done{OK: true}
 }
@@ -206,7 +230,21 @@ func (a *app) overrideCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "override NAME|--all --rate R|--dry-run --for 2h | --end",
 		Short: "Ease or tighten a limit for a while, on all instances; it ends by itself",
-		Args:  cobra.MaximumNArgs(1),
+		Long: fmt.Sprintf(`Ease or tighten a limit for a while, on all instances; it ends by itself.
+
+  regward limits override ci --rate 200/s --for 2h     more for a while: what is spent fills faster
+  regward limits override ci --dry-run --for 2h        count what would be refused, refuse nothing
+  regward limits override --all --dry-run --for 30m    the same for all limits
+  regward limits override ci --end                     enough: as configured again
+
+A rate is written as in the file: 1000/6h, for a limit of bytes 20MB/s, for one of transfers
+8. %v is the longest. It outlives reloads and restarts; status and limits show tell of it.`, configs.Duration(fleet.MaxOverrideFor)),
+	}
+	c.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return usageError("limits override: one limit at a time, or --all")
+		}
+		return nil
 	}
 	c.Flags().BoolVar(&f.all, "all", false, "all limits at once, with --dry-run or --end")
 	c.Flags().StringVar(&f.rate, "rate", "", "`RATE` in place of the configured one, as in 200/s")
@@ -229,6 +267,11 @@ func (a *app) overrideCommand() *cobra.Command {
 			return usageError("limits override: for how long? --for 2h")
 		case f.all && f.rate != "":
 			return usageError("limits override: one rate does not fit all limits; --all goes with --dry-run")
+		}
+		if !f.end {
+			if _, err := overrideLength(f.length); err != nil {
+				return usageError("limits override: --for: " + err.Error())
+			}
 		}
 		return a.override(ctx, limit, f)
 	})

@@ -69,7 +69,7 @@ func (a *app) revokeCommand() *cobra.Command {
 		Long: `What was proven before counts no more: tokens, pushes under way, remembered logins.
 Whoever still has a password that is right may log in again, and docker does so by itself:
 take the login away where it is kept first.`,
-		Args: cobra.NoArgs,
+		Args: nothingBut("revoke: --user %s?"),
 	}
 	c.Flags().StringVar(&q.User, "user", "", "whose: the `NAME` they log in with")
 	c.Flags().BoolVar(&q.Everybody, "everybody", false, "everybody's: each client has to log in anew")

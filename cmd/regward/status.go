@@ -37,7 +37,8 @@ type status struct {
 	Certificates map[string]time.Time `json:"certificates,omitempty"`
 	Redis        *redisStatus         `json:"redis,omitempty"` // absent without Redis
 	Shared       fleet.State          `json:"shared"`
-	Instances    []fleet.Instance     `json:"instances"` // all that are known, this one among them
+	Instances    []fleet.Instance     `json:"instances"`                 // all that are known, this one among them
+	InstancesErr string               `json:"instances_error,omitempty"` // why there may be more
 	Overrides    []fleet.Override     `json:"overrides"`
 	NearEnd      []nearEndStatus      `json:"limits_near_their_end"`
 	NearEndError string               `json:"limits_error,omitempty"` // why there may be more
@@ -92,7 +93,12 @@ func (s *server) status(w http.ResponseWriter, r *http.Request) {
 		Draining: s.draining.Load(), Upstreams: s.upstreamStatus(r.Context()), Certificates: s.certs.expiry(),
 		Shared: f.State(), Overrides: f.Overrides(), NearEnd: []nearEndStatus{},
 	}
-	answer.Instances, _ = f.Instances(r.Context()) // Shared tells
+	var err error
+	if answer.Instances, err = f.Instances(r.Context()); err != nil {
+		_ = f.Beat(r.Context()) // so that Shared tells of it now, not with the next one
+		answer.Shared, answer.InstancesErr = f.State(), "what others there are Redis cannot be asked"
+		answer.Instances[0].NotShared = answer.Shared.Since
+	}
 	for i := range answer.Instances {
 		answer.Instances[i].Top = nil // that is for top
 	}
@@ -185,6 +191,9 @@ func (st *status) print(w io.Writer, now time.Time) {
 	fmt.Fprint(w, plural(len(st.Instances), "instance"))
 	if len(configs) > 1 {
 		fmt.Fprintf(w, ", with %d different configurations", len(configs))
+	}
+	if st.InstancesErr != "" {
+		fmt.Fprint(w, "; "+st.InstancesErr)
 	}
 	fmt.Fprintln(w)
 	t := newTable(w)

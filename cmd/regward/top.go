@@ -101,7 +101,7 @@ func (a *app) topCommand() *cobra.Command {
 
 With Redis it adds up all instances: the one that is asked tells all it knows, each other one
 its %d busiest of each kind, as of the last %v.`, topTold, fleet.DefaultEvery),
-		Args: cobra.NoArgs,
+		Args: nothingBut("top: takes no %q"),
 	}
 	c.Flags().BoolVar(&once, "once", false, "print one table and end, for scripts")
 	c.Flags().BoolVar(&here, "here", false, "only what the instance that is asked has seen")
