@@ -190,7 +190,7 @@ func TestSIGTERMLetsATransferFinish(t *testing.T) {
 	t.Parallel()
 	u := startUpstream(t, distribution)
 	layer := bigImage(t, u)
-	g := startRegward(t, u, teamRules+"shutdown_delay: 6s\nshutdown_timeout: 60s\n")
+	g := startRegward(t, u, teamRules+"shutdown_delay: 15s\nshutdown_timeout: 60s\n")
 	slow := startSlowPull(t, g, layer)
 	g.proc.signal(t, syscall.SIGTERM)
 	eventually(t, "regward says that it is going", 5*time.Second, func() error {
@@ -202,7 +202,7 @@ func TestSIGTERMLetsATransferFinish(t *testing.T) {
 	if got := g.pullsLibrary(t); got != http.StatusOK {
 		t.Errorf("within shutdown_delay library/ answers %d", got)
 	}
-	eventually(t, "regward takes no more requests", 20*time.Second, func() error {
+	eventually(t, "regward takes no more requests", 40*time.Second, func() error {
 		r, err := (&http.Client{Transport: newTransport()}).Get("https://" + g.host + "/v2/")
 		if err == nil {
 			r.Body.Close()
