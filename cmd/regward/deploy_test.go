@@ -160,8 +160,73 @@ func TestTheDashboardAndTheAlertsAskForWhatIsThere(t *testing.T) {
 			}
 		}
 	}
+	// One that nobody looks at had better not be counted, or is named here.
+	unseen := []string{
+		"regward_auth_cache_entries", "regward_config_last_reload_timestamp_seconds", "regward_revocations",
+		"regward_shared_blobs_digests", "regward_shared_blobs_lookups_cut_short_total", "regward_shared_blobs_lookups_total",
+	}
+	for name := range known {
+		if !asked[name] && !slices.Contains(unseen, name) {
+			t.Errorf("neither the dashboard nor the alerts show %s", name)
+		}
+	}
 	if len(asked) < 20 {
 		t.Errorf("only %d metrics were found: are the patterns still right?", len(asked))
+	}
+}
+
+// Values of labels that are asked for are values that there are: docs/metrics.md
+// and docs/logs.md name them.
+func TestTheDashboardAndTheAlertsAskForValuesThatThereAre(t *testing.T) {
+	named := map[string]bool{}
+	for _, m := range regexp.MustCompile("`([a-z_-]+)`").FindAllStringSubmatch(readDoc(t, "docs/metrics.md")+readDoc(t, "docs/logs.md"), -1) {
+		named[m[1]] = true
+	}
+	values := regexp.MustCompile(`(route|result|reason|mode|direction|log|kind)(?:=~|!=|!~|=)"([^"]*)"`)
+	found := 0
+	for where, exprs := range expressions(t) {
+		for _, expr := range exprs {
+			for _, m := range values.FindAllStringSubmatch(expr, -1) {
+				for value := range strings.SplitSeq(m[2], "|") {
+					if found++; !named[value] {
+						t.Errorf("%s: no %s is called %q", where, m[1], value)
+					}
+				}
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("only %d values were found: is the pattern still right?", found)
+	}
+}
+
+// Every alert fires on made-up series, and the pages explain each.
+func TestEveryAlertIsTriedAndListed(t *testing.T) {
+	var tests struct {
+		Tests []struct {
+			Cases []struct {
+				Alertname string
+				Expected  []any `yaml:"exp_alerts"`
+			} `yaml:"alert_rule_test"`
+		}
+	}
+	if err := yaml.Unmarshal([]byte(readDoc(t, "cmd/regward/testdata/prometheus-alerts-test.yaml")), &tests); err != nil {
+		t.Fatal(err)
+	}
+	fires := map[string]bool{}
+	for _, one := range tests.Tests {
+		for _, c := range one.Cases {
+			fires[c.Alertname] = fires[c.Alertname] || len(c.Expected) > 0
+		}
+	}
+	page := readDoc(t, "docs/metrics.md")
+	for _, m := range regexp.MustCompile(`(?m)^ +- alert: (\w+)$`).FindAllStringSubmatch(readDoc(t, "deploy/prometheus-alerts.yaml"), -1) {
+		if !fires[m[1]] {
+			t.Errorf("%s is not tried", m[1])
+		}
+		if !strings.Contains(page, "`"+m[1]+"`") {
+			t.Errorf("docs/metrics.md does not list %s", m[1])
+		}
 	}
 }
 
