@@ -82,8 +82,8 @@ func (p *parser) request(b []byte, e *Entry) bool {
 // takeUser is for --user-from: "-" and nothing are anonymous there.
 func (p *parser) takeUser(name []byte, e *Entry) {
 	e.UserKnown, e.User = true, ""
-	if s := string(name); s != "-" {
-		e.User = s
+	if string(name) != "-" {
+		e.User = p.intern(name)
 	}
 }
 

@@ -3,6 +3,7 @@ package replay
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -73,6 +74,8 @@ func (p *parser) distributionLine(line []byte, e *Entry) verdict {
 	switch {
 	case !ok:
 		return bad
+	case !completed && detect(line) == Regward:
+		return bad
 	case !completed || e.Method == "":
 		return other
 	case !timed || e.Status == 0 || e.Path == "":
@@ -139,12 +142,21 @@ func (p *parser) tell(e *Entry) {
 	if len(p.twins) >= maxPending {
 		clear(p.twins)
 	}
-	p.twins[twin{e.Method, e.Path, e.Status, e.BytesOut}]++
+	p.twins[twinOf(e)]++
+}
+
+// twinOf keeps no more of a path than tells it apart.
+func twinOf(e *Entry) twin {
+	path := e.Path
+	if len(path) > maxKept {
+		path = strings.Clone(path[:maxKept])
+	}
+	return twin{e.Method, path, e.Status, e.BytesOut}
 }
 
 // told reports whether the request of an access line has been told already.
 func (p *parser) told(e *Entry) bool {
-	key := twin{e.Method, e.Path, e.Status, e.BytesOut}
+	key := twinOf(e)
 	n := p.twins[key]
 	switch {
 	case n == 0:

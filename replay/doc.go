@@ -61,6 +61,8 @@ const (
 	maxLine    = 256 << 10 // bytes of a line; a longer one is bad
 	maxShown   = 3         // bad lines shown of a file
 	maxShow    = 120       // bytes of each
+	maxWord    = 256       // bytes of a user's name, an agent's and such; longer ones are cut
+	maxHeld    = 32 << 20  // bytes of paths and the like that are held back; beyond, what is held goes on
 	maxWindow  = 1 << 16   // entries held back to put them in order
 	maxWords   = 1 << 16   // different words remembered, so that equal ones are one
 	maxKept    = 1 << 10   // bytes of a value that is kept to compare the next line's with

@@ -116,7 +116,7 @@ func (m *member) remember(value []byte) {
 func (p *parser) ownLine(line []byte, e *Entry) verdict {
 	o, ok := openObject(line)
 	if !ok {
-		return other
+		return bad
 	}
 	var at time.Time
 	request, timed := false, false
@@ -163,7 +163,9 @@ func (p *parser) ownLine(line []byte, e *Entry) verdict {
 		case mLimit:
 			e.Limit = p.keep(m, value, same)
 		case mWouldThrottle:
-			e.WouldThrottle = list(value)
+			if len(value) <= maxKept {
+				e.WouldThrottle = list(value)
+			}
 		case mFreePull:
 			e.FreePull = No
 			if string(value) == "true" {

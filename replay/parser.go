@@ -89,6 +89,9 @@ func (p *parser) word(value []byte) string {
 	if len(value) >= 2 && value[0] == '"' && bytes.IndexByte(value, '\\') < 0 {
 		return p.intern(value[1 : len(value)-1])
 	}
+	if len(value) > maxWord {
+		return cut(plain(value))
+	}
 	raw := string(value) // with escapes, as docker's own name has them
 	if s, ok := p.escaped[raw]; ok {
 		return s
@@ -101,8 +104,14 @@ func (p *parser) word(value []byte) string {
 	return s
 }
 
+// cut is a word as regward's own log has it: no longer than maxWord.
+func cut(b []byte) string { return string(b[:min(len(b), maxWord)]) }
+
 // intern makes equal words one string.
 func (p *parser) intern(b []byte) string {
+	if len(b) > maxWord {
+		return cut(b)
+	}
 	if s, ok := p.words[string(b)]; ok {
 		return s
 	}
@@ -116,6 +125,7 @@ func (p *parser) intern(b []byte) string {
 
 // addr reads an address, with a port or without; what is none is the zero Addr.
 func (p *parser) addr(b []byte) netip.Addr {
+	b = b[:min(len(b), maxWord)]
 	if a, ok := p.addrs[string(b)]; ok {
 		return a
 	}

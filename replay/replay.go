@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -21,7 +20,8 @@ type Options struct {
 
 	// Progress is told now and then how many bytes of how many are read, of
 	// compressed files those on the disk; total is 0 where it cannot be known.
-	Progress func(done, total int64)
+	// lines are those of all files.
+	Progress func(done, total, lines int64)
 }
 
 // Logs is what reading them came to.
@@ -34,6 +34,9 @@ type Logs struct {
 
 // ErrNothing reports logs without a single request in them.
 var ErrNothing = errors.New("no line could be read as a request")
+
+// ErrTwice reports a file that was named twice: its requests would count twice.
+var ErrTwice = errors.New("is named twice")
 
 // Read calls each with the requests of all files, merged by the time they came.
 // An entry is good until each returns. What cannot be read is counted, not
@@ -48,12 +51,10 @@ func Read(ctx context.Context, files []string, o Options, each func(*Entry) erro
 			_ = s.close()
 		}
 	}()
-	stdin := false
+	if err := twice(files); err != nil {
+		return logs, err
+	}
 	for i, name := range files {
-		if name == "-" && (stdin || o.Stdin == nil) {
-			return logs, errors.New("- is stdin, and there is one only")
-		}
-		stdin = stdin || name == "-"
 		s, err := open(name, i, &o, &m.done)
 		if err != nil {
 			return logs, err
@@ -70,6 +71,25 @@ func Read(ctx context.Context, files []string, o Options, each func(*Entry) erro
 		err = m.nothing()
 	}
 	return logs, err
+}
+
+// twice is ErrTwice for the first file that comes again, by whatever name.
+func twice(files []string) error {
+	seen := make([]os.FileInfo, len(files))
+	for i, name := range files {
+		if name != "-" {
+			seen[i], _ = os.Stat(name) // what cannot be found is told when it is opened
+		}
+		for j, before := range files[:i] {
+			switch {
+			case name == before:
+				return fmt.Errorf("%s %w", name, ErrTwice)
+			case seen[i] != nil && seen[j] != nil && seen[i].Mode().IsRegular() && os.SameFile(seen[i], seen[j]):
+				return fmt.Errorf("%s %w, as %s too", name, ErrTwice, before)
+			}
+		}
+	}
+	return nil
 }
 
 // sizeOf is how many bytes there are to read, 0 if that cannot be known.
@@ -99,6 +119,7 @@ type merge struct {
 	free        []int
 	spare       []*Entry
 	seen, n     int64
+	heldBytes   int       // of paths
 	latest      time.Time // of lines
 	first       time.Time
 	emitted     time.Time
@@ -160,7 +181,7 @@ func (m *merge) hold(s *source) error {
 		m.latest = s.last
 	}
 	if !m.o.Since.IsZero() && e.Time.Before(m.o.Since) || !m.o.Until.IsZero() && !e.Time.Before(m.o.Until) {
-		m.spare = append(m.spare, e)
+		m.release(e)
 		return nil
 	}
 	at := len(m.held)
@@ -172,7 +193,8 @@ func (m *merge) hold(s *source) error {
 	}
 	m.seen++
 	m.window.push(e.Time.UnixNano(), m.seen, at)
-	for len(m.window) > 0 && (len(m.window) > maxWindow || m.window[0].key <= m.latest.Add(-Window).UnixNano()) {
+	m.heldBytes += e.size()
+	for len(m.window) > 0 && (len(m.window) > maxWindow || m.heldBytes > maxHeld || m.window[0].key <= m.latest.Add(-Window).UnixNano()) {
 		if err := m.emit(); err != nil {
 			return err
 		}
@@ -186,6 +208,7 @@ func (m *merge) emit() error {
 	e := m.held[at]
 	m.held[at] = nil
 	m.free = append(m.free, at)
+	m.heldBytes -= e.size()
 	if m.n++; m.n == 1 || e.Time.Before(m.first) {
 		m.first = e.Time
 	}
@@ -193,9 +216,21 @@ func (m *merge) emit() error {
 		m.emitted = e.Time
 	}
 	err := m.each(e)
-	m.spare = append(m.spare, e)
+	m.release(e)
 	return err
 }
+
+// release takes an entry back. A long one lets go of what it has: there may be
+// many.
+func (m *merge) release(e *Entry) {
+	if e.size() > maxKept {
+		*e = Entry{}
+	}
+	m.spare = append(m.spare, e)
+}
+
+// size is how many bytes belong to the entry alone.
+func (e *Entry) size() int { return len(e.Path) + len(e.RequestID) + len(e.Reference) }
 
 // fresh is an entry to read into.
 func (m *merge) fresh() *Entry {
@@ -208,9 +243,14 @@ func (m *merge) fresh() *Entry {
 }
 
 func (m *merge) report() {
-	if m.o.Progress != nil {
-		m.o.Progress(m.done.Load(), m.total)
+	if m.o.Progress == nil {
+		return
 	}
+	lines := int64(0)
+	for _, s := range m.all {
+		lines += s.Lines
+	}
+	m.o.Progress(m.done.Load(), m.total, lines)
 }
 
 // nothing says why there was no request.
@@ -222,13 +262,26 @@ func (m *merge) nothing() error {
 	if read > 0 {
 		return fmt.Errorf("none of the %d requests is within --since and --until", read)
 	}
-	var shown []string
-	for _, s := range m.all {
+	said, empty := "", true
+	for i, s := range m.all {
+		empty = empty && s.Lines == 0 && s.BrokenOff == ""
+		if i >= maxShown {
+			continue
+		}
+		switch {
+		case s.BrokenOff != "":
+			said += fmt.Sprintf("\n  %s ends in the middle (%s)", s.Name, s.BrokenOff)
+		case s.Lines == 0:
+			said += fmt.Sprintf("\n  %s is empty", s.Name)
+		}
 		if len(s.BadLines) > 0 {
-			shown = append(shown, "\n  "+s.Name+":"+s.BadLines[0])
+			said += "\n  " + s.Name + ":" + s.BadLines[0]
 		}
 	}
-	return fmt.Errorf("%w; regward's access log, nginx' combined and distribution's log are known, and --format says which%s", ErrNothing, strings.Join(shown[:min(len(shown), maxShown)], ""))
+	if empty {
+		return fmt.Errorf("%w:%s", ErrNothing, said)
+	}
+	return fmt.Errorf("%w; regward's access log, nginx' combined and distribution's log are known, and --format says which%s", ErrNothing, said)
 }
 
 // queue is a heap by key, then by seq: what came first of equal ones comes

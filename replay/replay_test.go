@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -193,6 +195,147 @@ func TestBadLinesAreCountedAndTheFirstShown(t *testing.T) {
 	}
 }
 
+// What operators have in their folders: each is told by name, and what can be
+// read counts.
+func TestBadFiles(t *testing.T) {
+	good := ""
+	for i := range 400 {
+		good += ownLine(fmt.Sprint("id", i), float64(i)) + "\n"
+	}
+	const nginx = `192.0.2.7 - - [20/Nov/2026:09:00:00 +0000] "GET /v2/x/tags/list?token=hush HTTP/1.1" 200 2 "-" "curl"` + "\n"
+	packed := gzipped(good)
+	corrupt := []byte(packed)
+	clear(corrupt[100:120])
+	for _, tt := range []struct {
+		why, text string
+		want      File   // but for name and lines
+		bad       string // in the first of the bad lines
+		broken    string
+		err       string
+	}{
+		{why: "another format inside", text: good + nginx, want: File{Format: Regward, Requests: 400, Bad: 1}, bad: `401: looks like nginx: "192.0.2.7 - - [20/Nov/2026:09:00:00 +0000] \"GET /v2/x/tags/list?"...`},
+		{why: "another format in front", text: nginx + good, want: File{Format: Regward, Requests: 400, Bad: 1}, bad: `1: looks like nginx: `},
+		{why: "regward's inside nginx'", text: strings.Repeat(nginx, 3000) + good, want: File{Format: Nginx, Requests: 3000, Bad: 400}, bad: `3001: looks like regward: `},
+		{why: "a panic", text: good + "panic: oh no\n", want: File{Format: Regward, Requests: 400, Bad: 1}, bad: `401: "panic: oh no"`},
+		{why: "a password", text: good + "user ann password=hunter2\n", want: File{Format: Regward, Requests: 400, Bad: 1}, bad: `401: "user ann passw"...`},
+		{why: "terminal escapes", text: good + "\x1b[31mé\n", want: File{Format: Regward, Requests: 400, Bad: 1}, bad: `401: "\x1b[31m\u00e9"`},
+		{why: "a gzip file that is not all there", text: packed[:len(packed)-5], want: File{Format: Regward, Requests: 400}, broken: "unexpected EOF"},
+		{why: "a broken gzip file", text: string(corrupt), err: "ends in the middle (flate: corrupt input"},
+		{why: "the beginning of a gzip file", text: packed[:5], err: "ends in the middle (unexpected EOF)"},
+		{why: "nothing", text: "", err: " is empty"},
+		{why: "nothing, packed", text: gzipped(""), err: " is empty"},
+		{why: "no log", text: "\x00\x01\x02\n\n", err: `:1: "\x00\x01\x02"`},
+	} {
+		file := write(t, tt.text)
+		logs, err := Read(context.Background(), []string{file}, Options{}, func(*Entry) error { return nil })
+		if tt.err != "" {
+			if !errors.Is(err, ErrNothing) || !strings.Contains(err.Error(), file+tt.err) && !strings.Contains(err.Error(), file+" "+tt.err) {
+				t.Errorf("%s: %v, want %q", tt.why, err, tt.err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", tt.why, err)
+			continue
+		}
+		f := logs.Files[0]
+		if tt.broken != "" && !strings.Contains(f.BrokenOff, tt.broken) || tt.broken == "" && f.BrokenOff != "" {
+			t.Errorf("%s: broken off: %q", tt.why, f.BrokenOff)
+		}
+		if tt.bad != "" && (len(f.BadLines) == 0 || !strings.HasPrefix(f.BadLines[0], tt.bad)) {
+			t.Errorf("%s: shown %q, want %q", tt.why, f.BadLines, tt.bad)
+		}
+		if tt.want.Format != "" && (f.Format != tt.want.Format || f.Requests != tt.want.Requests || f.Bad != tt.want.Bad) {
+			t.Errorf("%s: %+v, want %+v", tt.why, f, tt.want)
+		}
+		if strings.Contains(fmt.Sprint(f.BadLines), "hush") || strings.Contains(fmt.Sprint(f.BadLines), "hunter2") {
+			t.Errorf("%s: a secret is shown: %q", tt.why, f.BadLines)
+		}
+	}
+}
+
+func TestFilesNamedTwice(t *testing.T) {
+	file := write(t, ownLine("a", 0)+"\n")
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, files := range [][]string{{"-", "-"}, {file, file}, {file, link}} {
+		if _, err := Read(context.Background(), files, Options{Stdin: strings.NewReader("")}, nil); !errors.Is(err, ErrTwice) {
+			t.Errorf("%q: %v", files, err)
+		}
+	}
+	if _, err := Read(context.Background(), []string{file, filepath.Join(t.TempDir(), "gone")}, Options{}, nil); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "gone") {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+// generated is a log that is made while it is read.
+type generated struct {
+	line func(i int) string
+	n, i int
+	left string
+}
+
+func (g *generated) Read(b []byte) (int, error) {
+	if g.left == "" {
+		if g.i == g.n {
+			return 0, io.EOF
+		}
+		g.left = g.line(g.i)
+		g.i++
+	}
+	n := copy(b, g.left)
+	g.left = g.left[n:]
+	return n, nil
+}
+
+// Lines as long as they may be, each with other words, all within the window:
+// what is held of them is bounded in bytes, not only in number.
+func TestLongLinesTakeBoundedMemory(t *testing.T) {
+	fill := strings.Repeat("x", 60<<10)
+	own := ownLine("a", 0)
+	for _, tt := range []struct {
+		format Format
+		line   func(i int) string
+	}{
+		{Regward, func(i int) string {
+			word := fmt.Sprint(i) + fill
+			return strings.NewReplacer(`"id":"a"`, `"id":"`+word+`"`, "/1\"", "/"+word+`"`, `"ann"`, `"`+word+`"`, "linux", word[:len(word)/2]).Replace(own) + "\n"
+		}},
+		{Nginx, func(i int) string {
+			word := fmt.Sprint(i) + fill
+			return `192.0.2.7 - ` + word + ` [22/Nov/2026:05:38:32 +0000] "GET /v2/` + word + ` HTTP/1.1" 200 2 "-" "` + word + `"` + "\n"
+		}},
+		{Distribution, func(i int) string {
+			word := fmt.Sprint(i) + fill
+			return `time="2026-11-22T05:38:32Z" level=info msg="response completed" http.request.id=` + word + ` http.request.method=GET http.request.uri="/v2/` + word + `" http.response.status=200` + "\n"
+		}},
+		{Regward, func(i int) string { return strings.Repeat("y", 200<<10) }}, // one line without end
+	} {
+		debug.FreeOSMemory()
+		var before, now runtime.MemStats
+		runtime.ReadMemStats(&before)
+		most := uint64(0)
+		n := 1500
+		in := &generated{n: n, line: func(i int) string {
+			if i%500 == 0 {
+				runtime.GC()
+				runtime.ReadMemStats(&now)
+				most = max(most, now.HeapAlloc)
+			}
+			return tt.line(i)
+		}}
+		_, err := Read(context.Background(), []string{"-"}, Options{Format: tt.format, Stdin: in}, func(*Entry) error { return nil })
+		if err != nil && !errors.Is(err, ErrNothing) {
+			t.Fatal(err)
+		}
+		if grown := int64(most) - int64(before.HeapAlloc); grown > 3*maxHeld {
+			t.Errorf("%s: %d MB held", tt.format, grown>>20)
+		}
+	}
+}
+
 // Whatever is in a log, what is remembered of it stays within bounds.
 func TestReadingIsBounded(t *testing.T) {
 	var log strings.Builder
@@ -227,10 +370,10 @@ func TestReadingIsBounded(t *testing.T) {
 
 func TestProgressGoesByTheDisk(t *testing.T) {
 	text := gzipped(strings.Repeat(ownLine("a", 0)+"\n", 20_000))
-	var done, total int64
-	read(t, Options{Progress: func(d, n int64) { done, total = d, n }}, write(t, text))
-	if done != int64(len(text)) || total != done {
-		t.Errorf("%d of %d, the file has %d", done, total, len(text))
+	var done, total, lines int64
+	read(t, Options{Progress: func(d, n, l int64) { done, total, lines = d, n, l }}, write(t, text))
+	if done != int64(len(text)) || total != done || lines != 20_000 {
+		t.Errorf("%d of %d, %d lines; the file has %d", done, total, lines, len(text))
 	}
 }
 

@@ -3,6 +3,7 @@ package replay
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -59,6 +60,9 @@ func open(name string, at int, o *Options, done *atomic.Int64) (*source, error) 
 	var in io.Reader = o.Stdin
 	if name == "-" {
 		s.Name = "stdin"
+		if in == nil {
+			in = bytes.NewReader(nil)
+		}
 	} else {
 		f, err := os.Open(name)
 		if err != nil {
@@ -74,10 +78,11 @@ func open(name string, at int, o *Options, done *atomic.Int64) (*source, error) 
 	if magic, _ := s.r.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
 		plain, err := gzip.NewReader(s.r)
 		if err != nil {
-			s.close()
-			return nil, fmt.Errorf("%s: %w", name, err)
+			s.BrokenOff = err.Error()
+			s.r.Reset(bytes.NewReader(nil))
+		} else {
+			s.r = bufio.NewReaderSize(plain, maxLine)
 		}
-		s.r = bufio.NewReaderSize(plain, maxLine)
 	}
 	s.Format = o.Format
 	if s.Format == Detect {
@@ -105,7 +110,7 @@ func (s *source) advance() error {
 		whole := !s.skip
 		s.skip = false
 		line = bytes.TrimRight(line, "\r\n")
-		if whole && len(line) > 0 {
+		if whole && len(line) > 0 && (err == nil || errors.Is(err, io.EOF)) { // else it is half a line
 			s.line()
 			if e == nil {
 				e = s.reuse()
@@ -113,9 +118,6 @@ func (s *source) advance() error {
 			*e = Entry{File: s.at}
 			switch s.parser.line(line, e) {
 			case entry:
-				if err != nil && !errors.Is(err, io.EOF) {
-					break // half a line
-				}
 				s.Requests++
 				if e.UserKnown {
 					s.Users++
@@ -126,10 +128,11 @@ func (s *source) advance() error {
 				s.bad(line, "")
 			}
 		}
+		var corrupt flate.CorruptInputError
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
-		case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader):
+		case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, gzip.ErrChecksum), errors.Is(err, gzip.ErrHeader), errors.As(err, &corrupt):
 			s.BrokenOff = err.Error() // what is there so far counts
 			return nil
 		case err != nil:
@@ -142,11 +145,35 @@ func (s *source) line() { s.Lines++ }
 
 // bad counts a line that could not be read, and keeps the first ones.
 func (s *source) bad(line []byte, why string) {
-	if s.Bad++; len(s.BadLines) < maxShown {
-		more := ""
-		if len(line) > maxShow {
-			line, more = line[:maxShow], "..."
-		}
-		s.BadLines = append(s.BadLines, strconv.FormatInt(s.Lines, 10)+": "+why+strconv.Quote(string(line))+more)
+	if s.Bad++; len(s.BadLines) >= maxShown {
+		return
 	}
+	if f := detect(line); why == "" && f != Detect && f != s.Format {
+		why = "looks like " + string(f) + ": "
+	}
+	s.BadLines = append(s.BadLines, strconv.FormatInt(s.Lines, 10)+": "+why+shown(line))
+}
+
+// shown is the beginning of a line, quoted, up to where a secret might stand:
+// what cannot be read may be of any log, and behind a question mark or such a
+// word anything.
+func shown(line []byte) string {
+	whole := len(line)
+	line = line[:min(whole, maxShow)]
+	lower := bytes.ToLower(line)
+	for _, word := range [...]string{"?", "://", "authorization", "bearer", "basic", "token", "passw", "secret", "key", "cookie", "eyj"} {
+		if i := bytes.Index(lower, []byte(word)); i >= 0 {
+			lower = lower[:i+len(word)]
+		}
+	}
+	line = line[:min(len(lower), len(line))]
+	s := strconv.QuoteToASCII(string(line))
+	if len(s) > maxShow+2 {
+		s = s[:maxShow] + `"`
+		whole++ // some is left out
+	}
+	if len(line) < whole {
+		s += "..."
+	}
+	return s
 }

@@ -77,6 +77,7 @@ func (a *app) replay(ctx context.Context, files []string, r rerun) error {
 		return err
 	}
 	t := newTally(&settings, r.suggest)
+	t.now = time.Now()
 	// Most of what is read is garbage soon: looking for it less often is a third
 	// of the time.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
@@ -89,6 +90,9 @@ func (a *app) replay(ctx context.Context, files []string, r rerun) error {
 		return nil
 	})
 	bar.end()
+	if errors.Is(err, replay.ErrTwice) {
+		return usageError("replay: " + err.Error())
+	}
 	if err != nil {
 		return err
 	}

@@ -135,7 +135,7 @@ func TestWordsOfALimitHaveItsBurst(t *testing.T) {
 func TestProgressIsForTerminals(t *testing.T) {
 	var out bytes.Buffer
 	p := newProgress(&out)
-	p.show(1, 2)
+	p.show(1, 2, 3)
 	p.end()
 	if out.Len() != 0 {
 		t.Errorf("drawn where there is no terminal: %q", out.String())
@@ -143,10 +143,150 @@ func TestProgressIsForTerminals(t *testing.T) {
 	now := time.Unix(0, 0)
 	p = &progress{w: &out, now: func() time.Time { return now }, begun: now}
 	now = now.Add(10 * time.Second)
-	p.show(5e8, 2e9)
-	p.show(6e8, 2e9) // too soon
-	if got := out.String(); got != "\r\x1b[K[=======                       ] 25% of 2.0 GB, 30s left" {
+	p.show(5e8, 2e9, 4e6)
+	p.show(6e8, 2e9, 5e6) // too soon
+	if got := out.String(); got != "\r\x1b[K[=======                       ] 25% of 2.0 GB, 400000 lines/s, 30s left" {
 		t.Errorf("drawn %q", got)
+	}
+	out.Reset()
+	now = now.Add(10 * time.Second)
+	p.show(1e9, 0, 8e6) // stdin is among them
+	if got := out.String(); got != "\r\x1b[K1.0 GB read, 400000 lines/s" {
+		t.Errorf("drawn %q", got)
+	}
+	out.Reset()
+	if p.end(); out.String() != "\r\x1b[K" {
+		t.Errorf("left behind: %q", out.String())
+	}
+}
+
+// replayed runs replay with a candidate and a log, in a folder of their own.
+func replayed(t *testing.T, candidate, log string, args ...string) (code int, out, errs string) {
+	t.Helper()
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "candidate.yaml"), candidate)
+	put(t, filepath.Join(dir, "access.log"), log)
+	t.Chdir(dir)
+	var o, e bytes.Buffer
+	code = run(t.Context(), append([]string{"replay", "--config", "candidate.yaml"}, args...), func(string) string { return "" }, strings.NewReader(""), &o, &e)
+	return code, o.String(), e.String()
+}
+
+const replayHead = `
+hostname: registry.example.com
+tls: {mode: internal}
+upstream: http://registry:5000
+auth: {htpasswd: users}
+`
+
+// pullOf is a line of a pull, a minute after the one before.
+func pullOf(i int, user, addr, repository string) string {
+	credential := "token"
+	if user == "anonymous" {
+		credential = "anonymous token"
+	}
+	return fmt.Sprintf(`{"time":"%s","msg":"request","request_id":"id%d","host":"registry.example.com","method":"GET","path":"/v2/%s/manifests/1","route":"manifest","user":"%s","credential":"%s","addr":"%s","repository":"%[3]s","action":"pull","reference":"1","rule":"","free_pull":false,"status":200,"bytes_in":0,"bytes_out":5000,"duration_ms":1,"user_agent":"crane"}`+"\n",
+		benchStart.Add(time.Duration(i)*time.Minute).Format("2006-01-02T15:04:05.000Z"), i, repository, user, credential, addr)
+}
+
+// Who would have noticed nothing is named nowhere: not by a limit, a dry run, a
+// rule or a suggestion, and neither to people nor to programs.
+func TestReplayNamesNobodyElse(t *testing.T) {
+	candidate := replayHead + `
+rules:
+  - {subjects: everyone, repositories: "library/**", allow: pull}
+  - {subjects: "user:dryden", repositories: "secret/**", deny: pull, dry_run: true}
+  - {subjects: authenticated, repositories: "secret/**", allow: pull}
+limits:
+  - {name: people, subjects: authenticated, count: pulls, rate: 5/6h, per: user}
+  - {name: addresses, subjects: anonymous, count: pulls, rate: 5/6h, per: ip}
+  - {name: tried, count: pulls, rate: 6/6h, per: user, dry_run: true, exempt: "user:throttled"}
+  - {name: slow, count: bytes, rate: 1kB/s, per: user, from: 10.9.0.0/16}
+`
+	log, i := "", 0
+	for _, who := range []struct {
+		user, addr, repository string
+		n                      int
+	}{
+		{"throttled", "10.1.0.1", "library/a", 7}, {"spared", "10.1.0.2", "library/a", 5},
+		{"anonymous", "10.1.0.3", "library/a", 7}, {"anonymous", "10.1.0.4", "library/a", 5},
+		{"denied", "10.1.0.5", "private/a", 2}, {"allowed", "10.1.0.6", "secret/a", 2}, {"dryden", "10.1.0.7", "secret/a", 2},
+		{"slowed", "10.9.0.1", "library/a", 1}, {"quick", "10.1.0.8", "library/a", 1},
+	} {
+		for range who.n {
+			log += pullOf(i, who.user, who.addr, who.repository)
+			i++
+		}
+	}
+	for _, more := range [][]string{nil, {"--suggest"}, {"--suggest", "--share", "50%"}, {"--suggest", "--output", "json"}} {
+		code, out, errs := replayed(t, candidate, log, append([]string{"access.log"}, more...)...)
+		if code != exitDone {
+			t.Fatalf("%d %s", code, errs)
+		}
+		for _, named := range []string{"throttled", "10.1.0.3", "denied", "dryden", "slowed", "private/a"} {
+			if !strings.Contains(out, named) {
+				t.Errorf("%v: %s is not named\n%s", more, named, out)
+			}
+		}
+		for _, nobody := range []string{"spared", "10.1.0.4", "user allowed", "user:allowed", `"allowed"`, "quick", "10.1.0.6", "10.1.0.8"} {
+			if strings.Contains(out, nobody) {
+				t.Errorf("%v: %s is named, and would have noticed nothing\n%s", more, nobody, out)
+			}
+		}
+	}
+}
+
+// A dry run that would have thrown somebody out names him, and says that it is one.
+func TestReplayOfADryRun(t *testing.T) {
+	candidate := replayHead + `
+rules: [{subjects: everyone, repositories: "**", allow: pull}]
+limits: [{name: tried, count: pulls, rate: 2/6h, burst: 3, per: user, dry_run: true}]
+`
+	log := ""
+	for i := range 5 {
+		log += pullOf(i, "ann", "10.1.0.1", "library/a")
+	}
+	log += pullOf(6, "bob", "10.1.0.2", "library/a")
+	code, out, errs := replayed(t, candidate, log, "access.log", "--suggest")
+	for _, want := range []string{"tried: 2/6h burst 3 pulls per user (dry run), limits[0] at candidate.yaml:8 would have throttled, were it no dry run,\n  user ann  2 (40.0%) of 5 requests",
+		"rate: 200/6h, burst: 3 as configured"} {
+		if code != exitDone || !strings.Contains(out, want) {
+			t.Errorf("%d %s\nwant %q in\n%s", code, errs, want, out)
+		}
+	}
+	if strings.Contains(out, "bob") {
+		t.Errorf("bob is named\n%s", out)
+	}
+}
+
+// What goes wrong before anything is read, or in what is read: which file, which
+// line, and 2 for wrong use.
+func TestReplayOfBadInput(t *testing.T) {
+	good := replayHead + "rules: [{subjects: everyone, repositories: \"**\", allow: pull}]\n"
+	log := pullOf(0, "ann", "10.1.0.1", "library/a") + "what is this\n"
+	for _, tt := range []struct {
+		candidate, log string
+		args           []string
+		code           int
+		want           string // in what is printed, or said
+	}{
+		{good, log, []string{"access.log"}, exitDone, "access.log: 1 of 2 lines could not be read:\n      2: \"what is this\""},
+		{good, "", []string{"access.log"}, exitFailed, "regward: no line could be read as a request:\n  access.log is empty\n"},
+		{good, "\x00\xff junk\n", []string{"access.log"}, exitFailed, "  access.log:1: \"\\x00\\xff junk\"\n"},
+		{good, "\x1f\x8b\x08", []string{"access.log"}, exitFailed, "access.log ends in the middle (unexpected EOF)"},
+		{good, log, []string{"gone.log"}, exitFailed, "open gone.log: no such file or directory"},
+		{good, log, []string{"."}, exitFailed, ". is a folder: name the logs in it"},
+		{good, log, []string{"-", "-"}, exitUsage, "- is named twice"},
+		{good, log, []string{"access.log", "./access.log"}, exitUsage, "./access.log is named twice, as access.log too"},
+		{good, log, nil, exitUsage, "requires at least 1 arg"},
+		{good, log, []string{"access.log", "--format", "iis"}, exitUsage, `"iis" is no format`},
+		{good + "rulez: 1\n", log, []string{"access.log"}, exitFailed, `candidate.yaml:7:1: unknown key "rulez"`},
+		{good, strings.Replace(log, "2026", "2226", 1), []string{"access.log"}, exitDone, "the last request is of 2226-11-20 08:59:59, which is yet to come: was a clock wrong?"},
+	} {
+		code, out, errs := replayed(t, tt.candidate, tt.log, tt.args...)
+		if code != tt.code || !strings.Contains(out+errs, tt.want) {
+			t.Errorf("%q: %d, want %d and %q\n%s%s", tt.args, code, tt.code, tt.want, out, errs)
+		}
 	}
 }
 

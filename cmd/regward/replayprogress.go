@@ -28,24 +28,29 @@ func newProgress(w io.Writer) *progress {
 }
 
 // show draws the bar anew, five times a second at most.
-func (p *progress) show(done, total int64) {
+func (p *progress) show(done, total, lines int64) {
 	now := p.now()
 	if p.w == nil || now.Sub(p.drawn) < 200*time.Millisecond {
 		return
 	}
 	p.drawn = now
+	took := now.Sub(p.begun)
+	speed := ""
+	if took > time.Second {
+		speed = fmt.Sprintf(", %.0f lines/s", float64(lines)/took.Seconds())
+	}
 	if total <= 0 {
-		fmt.Fprintf(p.w, "\r\x1b[K%s read", bytesWords(done))
+		fmt.Fprintf(p.w, "\r\x1b[K%s read%s", bytesWords(done), speed)
 		return
 	}
 	done = min(done, total)
 	const width = 30
 	full := int(done * width / total)
 	left := ""
-	if took := now.Sub(p.begun); done > 0 && took > time.Second {
+	if done > 0 && took > time.Second {
 		left = ", " + time.Duration(float64(took)/float64(done)*float64(total-done)).Round(time.Second).String() + " left"
 	}
-	fmt.Fprintf(p.w, "\r\x1b[K[%s%s] %d%% of %s%s", strings.Repeat("=", full), strings.Repeat(" ", width-full), done*100/total, bytesWords(total), left)
+	fmt.Fprintf(p.w, "\r\x1b[K[%s%s] %d%% of %s%s%s", strings.Repeat("=", full), strings.Repeat(" ", width-full), done*100/total, bytesWords(total), speed, left)
 }
 
 // end takes the bar away.

@@ -21,6 +21,7 @@ const (
 type tally struct {
 	settings   *proxy.Settings
 	suggest    bool
+	now        time.Time
 	logs       replay.Logs
 	limits     []*limitTally
 	denials    map[denialKey]*denialCount
@@ -348,7 +349,7 @@ func (t *tally) unknown(r *findings) {
 	t.withoutUsers(say)
 	for _, f := range t.logs.Files {
 		if f.Bad > 0 {
-			say("%s: %s of %d could not be read:%s", f.Name, plural(int(f.Bad), "line"), f.Lines, indented(f.BadLines))
+			say("%s: %d of %s could not be read:%s", f.Name, f.Bad, plural(int(f.Lines), "line"), indented(f.BadLines))
 		}
 		if f.BrokenOff != "" {
 			say("%s ends in the middle (%s): what was read so far counts", f.Name, f.BrokenOff)
@@ -356,6 +357,9 @@ func (t *tally) unknown(r *findings) {
 		if f.OutOfOrder > 0 {
 			say("%s: %s more than %v from their place by time: judged where they stood", f.Name, plural(int(f.OutOfOrder), "request"), replay.Window)
 		}
+	}
+	if late := t.logs.Last.Sub(t.now); !t.now.IsZero() && late > time.Minute {
+		say("the last request is of %s, which is yet to come: was a clock wrong?", moment(t.logs.Last))
 	}
 	if n := t.skipped[proxy.SkipRefused]; n > 0 {
 		say("%s answered 401, 403 or 429 then: they count nothing, and whether their clients would have come again is not in a log", plural(int(n), "request"))
