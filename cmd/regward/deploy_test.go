@@ -2,15 +2,22 @@ package main
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/regward/regward/auth"
+	"github.com/regward/regward/configs"
 )
 
 // promised are the metrics of docs/metrics.md, which another test compares with
@@ -255,4 +262,129 @@ func TestPromtoolTakesTheAlerts(t *testing.T) {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
+}
+
+// docs/several.md and deploy/haproxy.cfg as they stand, but for addresses: two
+// instances behind haproxy count as one and see who asks, and one that drains is
+// asked no more.
+func TestSeveralInstancesBehindHaproxy(t *testing.T) {
+	redis := startRedis(t, "--requirepass", "hidden")
+	page := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(readDoc(t, "docs/several.md"))
+	if page == nil {
+		t.Fatal("docs/several.md shows no configuration")
+	}
+	if _, err := configs.Parse("regward.yaml", []byte(page[1]), configs.Options{Static: true}); err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(t.TempDir(), "token.pem")
+	if _, err := auth.LoadTokens(key, true); err != nil {
+		t.Fatal(err)
+	}
+	text := replaceEach(t, page[1],
+		"registry.example.com", "localhost", `":8443"`, `"127.0.0.1:0"`, `":9781"`, `"127.0.0.1:0"`, "10.0.0.0/8", "127.0.0.0/8",
+		"http://registry:5000", "UPSTREAM", "/etc/regward/htpasswd", "DIR/users", "/etc/regward/token.pem", key,
+		"redis:6379", `"`+redis.addr+`"`, "${REDIS_PASSWORD}", "hidden", "1000/6h", "3/h",
+	) + `state_dir: DIR/state
+admin: {listen: "unix:DIR/admin.sock"}
+log: {format: json, access: DIR/access.log, audit: "off"}
+`
+	one, two := begin(t, text, nil, nil), begin(t, text, nil, nil)
+
+	dir := t.TempDir()
+	pair(t, dir, time.Now().Add(time.Hour))
+	write(t, filepath.Join(dir, "both.pem"), readFile(t, filepath.Join(dir, "tls.crt"))+readFile(t, filepath.Join(dir, "tls.key")))
+	host := "127.0.0.1:" + strconv.Itoa(freeRedisPort(t))
+	file := filepath.Join(dir, "haproxy.cfg")
+	at := func(r *running, name string) string {
+		_, probe, _ := strings.Cut(r.probe(), "127.0.0.1:")
+		return name + " " + r.listeners.first.String() + " port " + probe
+	}
+	write(t, file, replaceEach(t, readDoc(t, "deploy/haproxy.cfg"),
+		":443 ssl", host+" ssl", "/etc/haproxy/registry.pem", filepath.Join(dir, "both.pem"), " inter 2s", " inter 50ms", " port 9781", "",
+		"regward1 10.0.0.11:8443", at(one, "regward1"), "regward2 10.0.0.12:8443", at(two, "regward2")))
+	startHaproxy(t, file)
+
+	get := func(path string, login bool) int { // 0 is no answer
+		req, err := http.NewRequest("GET", "https://"+host+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = "localhost"
+		req.Header.Set("X-Forwarded-For", "192.0.2.9") // this machine counts as the balancer's network, too
+		if login {
+			req.SetBasicAuth("ann", "ann-secret")
+		}
+		res, err := one.client.RoundTrip(req)
+		if err != nil {
+			return 0
+		}
+		res.Body.Close()
+		return res.StatusCode
+	}
+	soon(t, "haproxy finds both instances", func() bool {
+		return get("/v2/", false) == http.StatusUnauthorized && one.served(t) > 0 && two.served(t) > 0
+	})
+	got := map[int]int{}
+	for range 8 {
+		got[get("/v2/library/app/manifests/v1", true)]++
+	}
+	if got[200] != 3 || got[429] != 5 {
+		t.Errorf("8 pulls through both, with a limit of 3: %v", got)
+	}
+	one.says(t, "status", exitDone, "2 instances", "redis: ok")
+
+	two.draining.Store(true) // its probe says so
+	soon(t, "haproxy asks the draining one no more", func() bool {
+		before := two.served(t)
+		for range 4 {
+			get("/v2/", false)
+		}
+		return two.served(t) == before
+	})
+	if status := get("/v2/", false); status != http.StatusUnauthorized {
+		t.Errorf("while one drains: %d, want 401", status)
+	}
+}
+
+// served is how many requests the instance answered to whom haproxy names.
+func (r *running) served(t *testing.T) int {
+	t.Helper()
+	if err := r.logs.reopen(); err != nil { // writes what waits
+		t.Fatal(err)
+	}
+	return strings.Count(readFile(t, filepath.Join(r.dir, "access.log")), `"addr":"192.0.2.9"`)
+}
+
+// replaceEach replaces every old by its new one, and fails where one is not there.
+func replaceEach(t *testing.T, text string, pairs ...string) string {
+	t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		if !strings.Contains(text, pairs[i]) {
+			t.Fatalf("%q is not there any more:\n%s", pairs[i], text)
+		}
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func startHaproxy(t *testing.T, file string) {
+	t.Helper()
+	program, err := exec.LookPath("haproxy")
+	if err != nil {
+		t.Fatal("haproxy is not installed; run: scripts/install-test-tools")
+	}
+	c := exec.Command(program, "-db", "-f", file)
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
 }

@@ -101,3 +101,42 @@ func TestKubernetesManifestHoldsAConfiguration(t *testing.T) {
 		t.Errorf("the manifest holds %v", kinds)
 	}
 }
+
+// A link leads to a file of the repository that is there, and to a heading in it.
+func TestLinksOfThePagesLeadSomewhere(t *testing.T) {
+	pages, err := filepath.Glob(root + "docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	heading := regexp.MustCompile("(?m)^#+ (.*)$")
+	anchors := func(page string) (all []string) {
+		for _, m := range heading.FindAllStringSubmatch(readDoc(t, page), -1) {
+			name := regexp.MustCompile("[^a-z0-9 _-]").ReplaceAllString(strings.ToLower(m[1]), "")
+			all = append(all, strings.ReplaceAll(name, " ", "-"))
+		}
+		return all
+	}
+	found := 0
+	for _, page := range append(pages, root+"README.md", root+"CHANGELOG.md") {
+		page = strings.TrimPrefix(page, root)
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(readDoc(t, page), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			found++
+			file, anchor, _ := strings.Cut(m[1], "#")
+			to := page
+			if file != "" {
+				to = filepath.Join(filepath.Dir(page), file)
+			}
+			if _, err := os.Stat(root + to); err != nil {
+				t.Errorf("%s: %s leads nowhere", page, m[1])
+			} else if anchor != "" && !slices.Contains(anchors(to), anchor) {
+				t.Errorf("%s: %s has no heading for %s", page, to, m[1])
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d links were found: is the pattern still right?", found)
+	}
+}
