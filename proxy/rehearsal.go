@@ -27,7 +27,8 @@ type Past struct {
 	KnowUser bool   // false: nobody knows who it was
 	Via      string // what proved the user, where the log has it
 	Duration time.Duration
-	In, Out  int64 // bytes of the bodies
+	Slowed   time.Duration // of Duration: what limits of bytes held it up
+	In, Out  int64         // bytes of the bodies
 
 	// Of regward's own log.
 	Own        bool

@@ -67,9 +67,11 @@ func (r *Rehearsal) hold(p *Past) bool {
 
 // pace tells by how much limits of bytes would have slowed a body down: its
 // bytes are paid for at its beginning, and what was taken longer anyhow is no
-// loss. Live it is paid for piece by piece, so this is an estimate.
+// loss; what limits held it up then is not anyhow. Live it is paid for piece by
+// piece, so this is an estimate.
 func (r *Rehearsal) pace(p *Past) {
 	x := &r.x
+	alone := max(0, p.Duration-p.Slowed)
 	r.room = x.asks([]Count{Bytes}, r.room[:0])
 	for _, a := range r.room {
 		out := Asked{Limit: r.place(a.Limit), Client: a.client, Taken: true}
@@ -78,8 +80,8 @@ func (r *Rehearsal) pace(p *Past) {
 		if over := float64(n - a.Rate.Burst); over > 0 && a.Rate.Events > 0 { // one Pace is for a chunk, and waits no longer than chunks do
 			wait = max(wait, time.Duration(over/float64(a.Rate.Events)*float64(a.Rate.Per)))
 		}
-		if err == nil && wait > p.Duration {
-			out.Wait = wait - p.Duration
+		if err == nil && wait > alone {
+			out.Wait = wait - alone
 		}
 		r.out.Asked = append(r.out.Asked, out)
 	}

@@ -37,7 +37,8 @@ type Entry struct {
 	Reason        string // why it was refused, or broke off
 	Limit         string // that refused it
 	WouldThrottle []string
-	Upstream      bool // the upstream was asked
+	Slowed        time.Duration // of Duration: what limits of bytes held it up
+	Upstream      bool          // the upstream was asked
 	FreePull      Known
 	Repeated      bool // the same wrong password again
 

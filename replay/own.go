@@ -35,6 +35,7 @@ const (
 	mLimit
 	mWouldThrottle
 	mFreePull
+	mSlowed
 	mRepeated
 	mStatus
 	mBytesIn
@@ -54,6 +55,7 @@ func ownMembers() []member {
 		{key: `"credential":`, id: mCredential}, {key: `"addr":`, id: mAddr}, {key: `"via":`, id: mVia}, {key: `"upstream":`},
 		{key: `"repository":`, id: mRepository}, {key: `"action":`}, {key: `"reference":`, id: mReference}, {key: `"rule":`},
 		{key: `"limit":`, id: mLimit}, {key: `"would_throttle":`, id: mWouldThrottle}, {key: `"free_pull":`, id: mFreePull},
+		{key: `"slowed_by":`}, {key: `"slowed_ms":`, id: mSlowed},
 		{key: `"repeated":`, id: mRepeated}, {key: `"status":`, id: mStatus}, {key: `"bytes_in":`, id: mBytesIn}, {key: `"bytes_out":`, id: mBytesOut},
 		{key: `"duration_ms":`, id: mDuration}, {key: `"upstream_status":`, id: mUpstreamStatus}, {key: `"upstream_ms":`},
 		{key: `"reason":`, id: mReason}, {key: `"user_agent":`, id: mUserAgent},
@@ -171,6 +173,8 @@ func (p *parser) ownLine(line []byte, e *Entry) verdict {
 			if string(value) == "true" {
 				e.FreePull = Yes
 			}
+		case mSlowed:
+			e.Slowed = millis(value)
 		case mRepeated:
 			e.Repeated = string(value) == "true"
 		case mStatus:

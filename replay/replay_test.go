@@ -24,7 +24,7 @@ import (
 // ownLine is a line of regward's access log, at a second of one day.
 func ownLine(id string, second float64) string {
 	at := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC).Add(time.Duration(second * float64(time.Second)))
-	return fmt.Sprintf(`{"time":"%s","msg":"request","request_id":"%s","host":"r.example.com","method":"GET","path":"/v2/team/app/manifests/1","route":"manifest","user":"ann","credential":"token","addr":"192.0.2.1","via":"htpasswd","repository":"team/app","action":"pull","reference":"1","rule":"","free_pull":true,"would_throttle":["a","b"],"status":200,"bytes_in":7,"bytes_out":100,"duration_ms":12.5,"upstream_status":200,"user_agent":"docker/27 (\\(linux\\))"}`,
+	return fmt.Sprintf(`{"time":"%s","msg":"request","request_id":"%s","host":"r.example.com","method":"GET","path":"/v2/team/app/manifests/1","route":"manifest","user":"ann","credential":"token","addr":"192.0.2.1","via":"htpasswd","repository":"team/app","action":"pull","reference":"1","rule":"","free_pull":true,"slowed_by":"c","slowed_ms":2.25,"would_throttle":["a","b"],"status":200,"bytes_in":7,"bytes_out":100,"duration_ms":12.5,"upstream_status":200,"user_agent":"docker/27 (\\(linux\\))"}`,
 		at.Format("2006-01-02T15:04:05.000Z"), id)
 }
 
@@ -71,7 +71,7 @@ func TestLinesOfEachKind(t *testing.T) {
 		{why: "regward", line: ownLine("abc", 1), format: Regward, want: &Entry{Time: time.Date(2026, 11, 20, 9, 0, 0, 987_500_000, time.UTC), Duration: 12_500 * time.Microsecond,
 			Method: "GET", Path: "/v2/team/app/manifests/1", Host: "r.example.com", Status: 200, Addr: netip.MustParseAddr("192.0.2.1"), BytesIn: 7, BytesOut: 100, User: "ann", UserKnown: true,
 			UserAgent: `docker/27 (\(linux\))`, RequestID: "abc", Own: true, Route: "manifest", Credential: "token", Via: "htpasswd", Repository: "team/app", Reference: "1",
-			WouldThrottle: []string{"a", "b"}, Upstream: true, FreePull: Yes}},
+			WouldThrottle: []string{"a", "b"}, Upstream: true, FreePull: Yes, Slowed: 2250 * time.Microsecond}},
 		{why: "behind kubectl logs --prefix", line: "[pod/regward-1] " + ownLine("abc", 1), format: Regward, want: &Entry{}},
 		{why: "nginx combined", line: `192.0.2.7 - - [22/Nov/2026:05:38:32 +0000] "GET /v2/team/app/tags/list?n=5 HTTP/1.1" 200 2 "-" "curl/8 \"x\""`, format: Nginx,
 			want: &Entry{Time: at, Method: "GET", Path: "/v2/team/app/tags/list?n=5", Status: 200, Addr: addr, BytesOut: 2, UserAgent: `curl/8 \"x\"`}},

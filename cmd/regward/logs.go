@@ -210,7 +210,9 @@ func encoding(level string) zapcore.EncoderConfig {
 		NameKey:     "logger",
 		EncodeLevel: zapcore.LowercaseLevelEncoder,
 		EncodeTime: func(t time.Time, e zapcore.PrimitiveArrayEncoder) {
-			const layout = "2006-01-02T15:04:05.000Z07:00"
+			// Less its duration it is when a request came, and replay puts those in
+			// order: many are less than a millisecond apart.
+			const layout = "2006-01-02T15:04:05.000000Z07:00"
 			if e, ok := e.(interface{ AppendTimeLayout(time.Time, string) }); ok {
 				e.AppendTimeLayout(t.UTC(), layout)
 				return

@@ -160,7 +160,7 @@ func toPast(e *replay.Entry, p *proxy.Past) {
 	*p = proxy.Past{
 		Time: e.Time, Host: e.Host, Method: e.Method, Path: e.Path, Status: e.Status, Addr: e.Addr,
 		User: e.User, KnowUser: e.UserKnown, Via: e.Via,
-		Duration: e.Duration, In: e.BytesIn, Out: e.BytesOut,
+		Duration: e.Duration, Slowed: e.Slowed, In: e.BytesIn, Out: e.BytesOut,
 		Own: e.Own, Credential: e.Credential, Route: e.Route, Repository: e.Repository, Reference: e.Reference, Reason: e.Reason,
 		KnowFree: e.FreePull != replay.Unsaid, Free: e.FreePull == replay.Yes, Repeated: e.Repeated,
 	}
