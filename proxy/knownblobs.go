@@ -45,18 +45,27 @@ type knownBlobs struct {
 type repoBlobs struct {
 	name      string
 	gone      bool
-	blank     bool                // nothing was known yet
-	blobs     map[digestKey]int64 // when a manifest that refers to it was read, Unix seconds
-	uploads   map[digestKey]int64 // uploaded or mounted here, and named by no manifest yet
+	blank     bool                  // nothing was known yet
+	blobs     map[digestKey]int64   // when a manifest that refers to it was read, Unix seconds
+	uploads   map[digestKey]arrival // uploaded or mounted, and named by no manifest yet
 	manifests map[digestKey]mark
 	unread    []unread
 	lookup    *lookup // nil: none was needed
 	sweepAt   int     // size from which old digests are looked for
+
+	asked   time.Time // when other instances were, last, whether they deleted a manifest
+	deleted string    // which deletion of theirs is known
 }
 
 // mark is when the upstream last gave a manifest under the repository's name,
 // and when it was read; Unix seconds.
 type mark struct{ seen, read int64 }
+
+// arrival is a blob that came into a repository through regward.
+type arrival struct {
+	at     int64 // Unix seconds
+	shared bool  // the other instances know of it, and say when it is one no more
+}
 
 // unread is a manifest that passed without its body.
 type unread struct {
@@ -186,7 +195,7 @@ func (r *repoBlobs) sweep(now int64) {
 		return func(_ digestKey, t int64) bool { return now-t >= int64(age/time.Second) }
 	}
 	maps.DeleteFunc(r.blobs, old(knownFor))
-	maps.DeleteFunc(r.uploads, old(uploadFor))
+	maps.DeleteFunc(r.uploads, func(_ digestKey, a arrival) bool { return now-a.at >= int64(uploadFor/time.Second) })
 	maps.DeleteFunc(r.manifests, func(_ digestKey, m mark) bool { return now-m.seen >= int64(knownFor/time.Second) })
 }
 
@@ -198,11 +207,14 @@ func (k *knownBlobs) serves(r *repoBlobs, blob digestKey, now time.Time) bool {
 }
 
 func (r *repoBlobs) serves(blob digestKey, now int64) bool {
-	if t, ok := r.blobs[blob]; ok && now-t < int64(knownFor/time.Second) {
-		return true
-	}
-	t, ok := r.uploads[blob]
-	return ok && now-t < int64(uploadFor/time.Second)
+	a, ok := r.uploads[blob]
+	return r.named(blob, now) || ok && now-a.at < int64(uploadFor/time.Second)
+}
+
+// named reports whether a manifest that refers to the blob was read lately.
+func (r *repoBlobs) named(blob digestKey, now int64) bool {
+	t, ok := r.blobs[blob]
+	return ok && now-t < int64(knownFor/time.Second)
 }
 
 // lacks is the place in blobs of the first that the repository is not known to
@@ -308,16 +320,19 @@ func (r *repoBlobs) take(n int, now time.Time) (list []unread) {
 	return list
 }
 
-// uploaded notes a blob that came into the repository through us.
-func (k *knownBlobs) uploaded(name, blob string, now time.Time) {
+// uploaded notes a blob that came into the repository through us; shared is
+// whether the other instances know.
+func (k *knownBlobs) uploaded(name, blob string, shared bool, now time.Time) {
 	key := keyOf(blob)
 	r := k.of(name)
-	k.change(r, now, func() {
-		if r.uploads == nil {
-			r.uploads = map[digestKey]int64{}
-		}
-		r.uploads[key] = now.Unix()
-	})
+	k.change(r, now, func() { r.arrive(key, arrival{now.Unix(), shared}) })
+}
+
+func (r *repoBlobs) arrive(blob digestKey, a arrival) {
+	if r.uploads == nil {
+		r.uploads = map[digestKey]arrival{}
+	}
+	r.uploads[blob] = a
 }
 
 // named is told when a manifest was pushed: from now on its blobs are there

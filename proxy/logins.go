@@ -168,7 +168,14 @@ func (m *loginMemory) good(ctx context.Context, c auth.Credential) error {
 	if err := m.known(c, name, login); err != nil {
 		return err
 	}
+	if err := m.turnedDownElsewhere(ctx, c, login); err != nil {
+		return err
+	}
 	t, err := m.turnsDown(ctx, madeUpTTL)
+	if err != nil {
+		return err
+	}
+	try, err := m.claim(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -176,6 +183,7 @@ func (m *loginMemory) good(ctx context.Context, c auth.Credential) error {
 	if err == nil {
 		err = m.judge(ctx, c, name, status)
 	}
+	m.tell(ctx, c, try, err)
 	switch {
 	case err == nil:
 		m.answers.Remove(login)
@@ -230,8 +238,16 @@ func (m *loginMemory) doubted(ctx context.Context, c auth.Credential, header htt
 		_ = m.good(ctx, c) // it keeps the answer
 		return
 	}
-	m.turned(m.key(foldName(c.User), ""), m.key(c.User, c.Secret()),
-		fmt.Errorf("upstream %s: user %q: %w", m.u.settings.Name, short(c.User), auth.ErrRejected))
+	wrong := m.wrong(c)
+	m.turned(m.key(foldName(c.User), ""), m.key(c.User, c.Secret()), wrong)
+	c.Known = true // the question is asked already: none is to be refused
+	if try, err := m.claim(ctx, c); err == nil {
+		m.tell(ctx, c, try, wrong)
+	}
+}
+
+func (m *loginMemory) wrong(c auth.Credential) error {
+	return fmt.Errorf("upstream %s: user %q: %w", m.u.settings.Name, short(c.User), auth.ErrRejected)
 }
 
 // turned keeps that a login was turned down.
@@ -273,7 +289,7 @@ func (m *loginMemory) judge(ctx context.Context, c auth.Credential, name loginKe
 	case http.StatusOK:
 		return nil
 	case http.StatusUnauthorized:
-		return fmt.Errorf("upstream %s: user %q: %w", m.u.settings.Name, short(c.User), auth.ErrRejected)
+		return m.wrong(c)
 	case http.StatusForbidden, http.StatusTooManyRequests:
 	default:
 		return m.lost(fmt.Errorf("it answers %d", status))

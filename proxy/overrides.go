@@ -201,6 +201,7 @@ func (h *Handler) enforce(s *Snapshot) (old *Snapshot) {
 	h.overrides.mu.Lock()
 	defer h.overrides.mu.Unlock()
 	s.eased.Store(s.ease(h.overrides.list, h.Now()))
+	h.notes.use(s.Tokens.Derive("notes"))
 	return h.snapshot.Swap(s)
 }
 

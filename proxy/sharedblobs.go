@@ -29,7 +29,7 @@ func (x *exchange) mustBeServedHere() error {
 	if s := x.up.settings.SharedBlobs; s == nil || !*s {
 		return nil
 	}
-	x.shared = &sharing{known: x.up.blobs.of(x.name)}
+	x.shared = &sharing{known: x.known(x.name)}
 	q := &x.req
 	switch {
 	case q.Kind == KindBlob:
@@ -45,7 +45,7 @@ func (x *exchange) mustBeServedHere() error {
 	case q.Kind == KindUploadStart && q.Mount != "":
 		// Whether it is not there or nobody could find out: 202 is the only
 		// refusal all clients survive.
-		if missing, err := x.missing(x.up.blobs.of(x.from), q.Mount); err != nil || missing != "" {
+		if missing, err := x.missing(x.known(x.from), q.Mount); err != nil || missing != "" {
 			q.Mount, q.From, x.from = "", "", ""
 		}
 	}
@@ -55,6 +55,7 @@ func (x *exchange) mustBeServedHere() error {
 // missing is the first of the blobs that a repository of the request's
 // upstream does not have, "" if there is none.
 func (x *exchange) missing(r *repoBlobs, blobs ...string) (string, error) {
+	x.agree(r, blobs)
 	known := true
 	for _, b := range blobs {
 		known = known && x.up.blobs.serves(r, keyOf(b), x.start)
@@ -193,8 +194,10 @@ func (x *exchange) noteShared(resp *http.Response) {
 	switch {
 	case q.Kind == KindManifest && q.Method == http.MethodPut:
 		if resp.StatusCode == http.StatusCreated {
-			k.learn(x.shared.known, manifestDigest(resp.Header, q.Reference), x.shared.manifest, x.start)
+			digest := manifestDigest(resp.Header, q.Reference)
+			k.learn(x.shared.known, digest, x.shared.manifest, x.start)
 			k.named(x.shared.known, x.shared.manifest, x.start)
+			x.tellNamed(digest, x.shared.manifest.Blobs)
 		}
 	case q.Kind == KindManifest && !writes(q.Method):
 		digest := manifestDigest(resp.Header, q.Reference)
@@ -203,11 +206,11 @@ func (x *exchange) noteShared(resp *http.Response) {
 		}
 	case resp.StatusCode != http.StatusCreated:
 	case q.Kind == KindUpload && q.Method == http.MethodPut && q.Query.Digest != "":
-		k.uploaded(x.name, q.Query.Digest, x.start)
+		x.uploaded(q.Query.Digest)
 	case q.Kind == KindUploadStart && q.Mount != "":
-		k.uploaded(x.name, q.Mount, x.start)
+		x.uploaded(q.Mount)
 	case q.Kind == KindUploadStart && x.shared.content != nil && x.shared.content.ok.Load():
-		k.uploaded(x.name, q.Query.Digest, x.start)
+		x.uploaded(q.Query.Digest)
 	}
 }
 
@@ -217,5 +220,6 @@ func (x *exchange) noteShared(resp *http.Response) {
 func (x *exchange) forget() {
 	if x.shared != nil && x.req.Kind == KindManifest && x.req.Method == http.MethodDelete {
 		x.up.blobs.forget(x.name)
+		x.tellDeleted()
 	}
 }

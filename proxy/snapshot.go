@@ -109,7 +109,7 @@ func (h *Handler) keptUpstream(settings UpstreamSettings, others []*backend) (*U
 			}
 		}
 	}
-	u, err := NewUpstream(settings, UpstreamOptions{Log: h.Log, Now: h.Now})
+	u, err := NewUpstream(settings, UpstreamOptions{Log: h.Log, Now: h.Now, notes: h.notes})
 	if err == nil && !u.shareGuesses(others) && old != nil {
 		u.shareGuesses(old.backends)
 	}

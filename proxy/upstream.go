@@ -25,6 +25,8 @@ type UpstreamOptions struct {
 	Now     func() time.Time
 	Dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+
+	notes *notes
 }
 
 // Upstream is one registry behind the gate. It belongs to the process, with

@@ -3,16 +3,20 @@ package ratelimit
 import (
 	"context"
 	"errors"
+	"net"
 	"sync"
 	"time"
 )
 
 const (
-	// breakAfter is how many failures in a row say that a Limiter is down.
+	// breakAfter is how many failures in a row say that a Limiter is down. One that
+	// somebody had to wait for is enough to ask no more until a probe has.
 	breakAfter = 5
 
-	// breakFor is how long nobody asks it then, before one call tries again.
-	breakFor = time.Second
+	// probeEvery is the time between two probes of a Limiter that is down, and
+	// idleEvery how long it is believed to be well without an answer.
+	probeEvery = 250 * time.Millisecond
+	idleEvery  = 5 * time.Second
 )
 
 // Outage tells of a Limiter that is down.
@@ -21,57 +25,154 @@ type Outage struct {
 	Err   error     // the latest
 }
 
-// Breaker is a Limiter in front of one that may be down. After five calls in a
-// row that failed with ErrUnavailable it does not ask any more but answers the
-// same at once; each second one call tries, and the first that succeeds ends it.
-// So what is dead costs nobody its timeout.
+// Breaker is a Limiter in front of one that may be down, and knows whether it
+// is. After a call that was not answered in time, or five in a row that failed
+// otherwise with ErrUnavailable, it does not ask any more but answers the same at
+// once: what is dead costs a request its timeout once.
+//
+// Behind the back of all callers it finds out when that is over: by a probe at
+// once, and then every 250 ms. So it does when nobody has had an answer for five
+// seconds.
 type Breaker struct {
 	behind  Limiter
+	probe   func(context.Context) error
 	now     func() time.Time
 	changed func(down bool, o Outage)
 
-	mu     sync.Mutex
-	row    int // of failures
-	outage Outage
-	down   bool
-	next   time.Time // when one may try
-	trying bool
-	missed uint64 // calls that were not asked, or failed
+	every, idle time.Duration // between probes
+	wake        chan struct{}
+	cancel      context.CancelFunc
+	watching    sync.WaitGroup
+	telling     sync.Mutex // one changed after the other
+	told        health
+
+	mu       sync.Mutex
+	health   health
+	open     bool // nobody asks
+	row      int  // of failures
+	outage   Outage
+	answered bool // since the last look
+}
+
+// health is what is believed of a Limiter.
+type health uint8
+
+const (
+	well     health = iota
+	doubtful        // it failed, and may be well again
+	down
+)
+
+// prober is a Limiter that finds out whether it would answer in time, and may
+// take longer over that than a request would wait: it has to connect, perhaps.
+type prober interface{ Probe(context.Context) error }
+
+// leaver is a Limiter that is asked when a place is released, too.
+type leaver interface {
+	askThrough(ask func(call func() error) error)
 }
 
 var _ Limiter = (*Breaker)(nil)
 
-// NewBreaker stands in front of l. changed, if it is not nil, is called when an
-// outage begins and when it ends; it must not call back.
+// NewBreaker stands in front of l, and probes it until Close. changed, if it is
+// not nil, is called when an outage begins, and with false when it, or less than
+// that, is over; it must not call back.
 func NewBreaker(l Limiter, now func() time.Time, changed func(down bool, o Outage)) *Breaker {
+	b := newBreaker(l, now, changed, probeEvery, idleEvery)
+	b.start()
+	return b
+}
+
+func newBreaker(l Limiter, now func() time.Time, changed func(down bool, o Outage), every, idle time.Duration) *Breaker {
 	if changed == nil {
 		changed = func(bool, Outage) {}
 	}
-	return &Breaker{behind: l, now: now, changed: changed}
+	b := &Breaker{behind: l, now: now, changed: changed, every: every, idle: idle, wake: make(chan struct{}, 1)}
+	b.probe = func(ctx context.Context) error {
+		_, err := l.Take(ctx, Spend{Key: Key{Limit: "probe", Client: "probe"}, Rate: Rate{Events: 1, Per: time.Second, Burst: 1}})
+		return err
+	}
+	if p, ok := l.(prober); ok {
+		b.probe = p.Probe
+	}
+	if p, ok := l.(leaver); ok {
+		p.askThrough(b.Ask)
+	}
+	return b
+}
+
+func (b *Breaker) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	b.cancel = cancel
+	b.watching.Go(func() { b.watch(ctx) })
+}
+
+// Close ends the probes.
+func (b *Breaker) Close() {
+	b.cancel()
+	b.watching.Wait()
 }
 
 // Outage is what is wrong, and false if nothing is.
 func (b *Breaker) Outage() (Outage, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.outage, b.down
+	return b.outage, b.health == down
 }
 
-// Missed counts the calls that got no answer.
-func (b *Breaker) Missed() uint64 {
+// watch probes while something is wrong, or nothing was heard.
+func (b *Breaker) watch(ctx context.Context) {
+	for {
+		wait := b.idle
+		if b.isDoubtful() {
+			wait = b.every
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-b.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return
+		}
+		if b.unheard() {
+			_ = b.Probe(ctx) // Outage tells
+		}
+	}
+}
+
+func (b *Breaker) isDoubtful() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.missed
+	return b.health != well
 }
 
-// ask calls the Limiter behind, or does not.
-func (b *Breaker) ask(call func() error) error {
+// unheard reports whether there is a reason to probe.
+func (b *Breaker) unheard() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	heard := b.answered
+	b.answered = false
+	return !heard || b.health != well
+}
+
+// Probe finds out now how the Limiter is. It may take longer than a call.
+func (b *Breaker) Probe(ctx context.Context) error {
+	err := b.probe(ctx)
+	b.learn(err, true)
+	return err
+}
+
+// Ask calls what asks the same server as the Limiter behind, or does not. An
+// error that says so of the server is ErrUnavailable.
+func (b *Breaker) Ask(call func() error) error {
 	if err := b.admit(); err != nil {
 		return err
 	}
-	err := errors.New("ratelimit: a call did not come back")
-	defer func() { b.learn(err) }() // after a panic as well: or nobody would try again
-	err = call()
+	err := call()
+	b.learn(err, false)
 	return err
 }
 
@@ -84,71 +185,94 @@ func (e *brokenError) Unwrap() []error { return []error{ErrUnavailable, e.cause}
 func (b *Breaker) admit() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.down {
-		return nil
-	}
-	if b.trying || b.now().Before(b.next) {
-		b.missed++
+	if b.open {
 		return &brokenError{b.outage.Err}
 	}
-	b.trying = true
 	return nil
 }
 
 // learn takes note of how a call ended. Neither a question without sense nor a
 // caller who went away says anything of the Limiter.
-func (b *Breaker) learn(err error) {
+func (b *Breaker) learn(err error, probe bool) {
 	b.mu.Lock()
-	was := b.down
 	switch {
 	case err == nil || errors.Is(err, ErrNoBucket) || errors.Is(err, ErrIncomplete):
-		b.row, b.down, b.trying = 0, false, false
+		b.health, b.open, b.row, b.answered = well, false, 0, true
 	case errors.Is(err, ErrUnavailable):
-		now := b.now()
 		if b.row++; b.row == 1 {
-			b.outage.Since = now
+			b.outage.Since = b.now()
 		}
 		b.outage.Err = err
-		b.missed++
-		if b.row >= breakAfter {
-			b.down, b.trying, b.next = true, false, now.Add(breakFor)
+		switch {
+		case b.row >= breakAfter, probe && b.open: // one probe may be unlucky, as a call may
+			b.health = down
+		case b.health == well:
+			b.health = doubtful
+			if !probe { // which comes again by itself
+				b.poke()
+			}
 		}
-	default:
-		b.trying = false
+		b.open = b.open || probe || b.health == down || waitedFor(err)
 	}
-	down, o := b.down, b.outage
 	b.mu.Unlock()
-	if down != was {
-		b.changed(down, o)
+	b.tell()
+}
+
+// poke has watch probe at once.
+func (b *Breaker) poke() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
 	}
+}
+
+// tell calls changed if there is news.
+func (b *Breaker) tell() {
+	b.telling.Lock()
+	defer b.telling.Unlock()
+	b.mu.Lock()
+	now, o := b.health, b.outage
+	b.mu.Unlock()
+	before := b.told
+	b.told = now
+	if now != before && now != doubtful {
+		b.changed(now == down, o)
+	}
+}
+
+// waitedFor reports whether err came late.
+func waitedFor(err error) bool {
+	var slow slowError
+	var timeout net.Error
+	return errors.As(err, &slow) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // Take implements Limiter.
 func (b *Breaker) Take(ctx context.Context, s ...Spend) (r Result, err error) {
-	err = b.ask(func() error { r, err = b.behind.Take(ctx, s...); return err })
+	err = b.Ask(func() error { r, err = b.behind.Take(ctx, s...); return err })
 	return r, err
 }
 
 // Pace implements Limiter.
 func (b *Breaker) Pace(ctx context.Context, s ...Spend) (wait time.Duration, err error) {
-	err = b.ask(func() error { wait, err = b.behind.Pace(ctx, s...); return err })
+	err = b.Ask(func() error { wait, err = b.behind.Pace(ctx, s...); return err })
 	return wait, err
 }
 
 // Hold implements Limiter.
 func (b *Breaker) Hold(ctx context.Context, h ...Holding) (release func(), r Result, err error) {
 	release = nothing
-	err = b.ask(func() error { release, r, err = b.behind.Hold(ctx, h...); return err })
+	err = b.Ask(func() error { release, r, err = b.behind.Hold(ctx, h...); return err })
 	return release, r, err
 }
 
 // List implements Limiter.
 func (b *Breaker) List(ctx context.Context, limit string, most int) (u []Usage, err error) {
-	err = b.ask(func() error { u, err = b.behind.List(ctx, limit, most); return err })
+	err = b.Ask(func() error { u, err = b.behind.List(ctx, limit, most); return err })
 	return u, err
 }
 
 // Reset implements Limiter.
 func (b *Breaker) Reset(ctx context.Context, k Key) error {
-	return b.ask(func() error { return b.behind.Reset(ctx, k) })
+	return b.Ask(func() error { return b.behind.Reset(ctx, k) })
 }

@@ -29,11 +29,13 @@ type shared struct {
 	breaker  *ratelimit.Breaker    // in front of Redis; nil without
 	limits   ratelimit.Limiter     // Redis behind its breaker, or Memory
 	failures ratelimit.Limiter     // of failed logins
+	notes    proxy.Shared          // nil without Redis
 
 	onError              proxy.OnError     // zero without Redis
 	local, localFailures ratelimit.Limiter // decide while Redis is down, with OnErrorLocal
 
-	fleet atomic.Pointer[fleet.Fleet] // nil until a configuration is in force
+	fleet atomic.Pointer[fleet.Fleet]   // nil until a configuration is in force
+	tells atomic.Pointer[proxy.Handler] // that Redis is gone and back; nil until then, too
 }
 
 // openShared makes the limiters. It asks Redis nothing: an instance starts while
@@ -53,7 +55,8 @@ func (s *server) openShared(cfg *configs.Config) error {
 	if err != nil {
 		return err
 	}
-	s.shared.breaker = ratelimit.NewBreaker(limiter, s.now, nil) // the handler tells of outages
+	s.shared.breaker = ratelimit.NewBreaker(limiter, s.now, s.redisChanged)
+	s.shared.notes = &redisNotes{client, s.shared.breaker, cfg.Redis.KeyPrefix, time.Duration(cfg.Redis.Timeout)}
 	// One for both: limits have different names, and Redis has room.
 	s.shared.limits, s.shared.failures = s.shared.breaker, s.shared.breaker
 	switch cfg.Redis.OnError {
@@ -69,9 +72,26 @@ func (s *server) openShared(cfg *configs.Config) error {
 	return nil
 }
 
+// redisChanged has the handler tell of an outage, and the fleet look at once what
+// it has missed when one is over: all that is known of Redis changes together.
+func (s *server) redisChanged(down bool, o ratelimit.Outage) {
+	if h := s.shared.tells.Load(); h != nil {
+		h.LimiterIs(down, o.Err)
+	}
+	if f := s.shared.fleet.Load(); f != nil {
+		f.Look()
+	}
+}
+
 // joinFleet reads what the others share, before anybody is let in: who was put
-// out while this instance was away stays out.
+// out while this instance was away stays out. The limiter makes its connections
+// first, so that nobody's first pull waits for handshakes: for a second or two
+// at most, and then without Redis.
 func (s *server) joinFleet(cfg *configs.Config) {
+	s.shared.tells.Store(s.handler)
+	if s.shared.breaker != nil {
+		_ = s.shared.breaker.Probe(context.Background()) // Outage tells
+	}
 	s.shared.fleet.Store(fleet.New(fleet.Options{
 		Client:      s.shared.client,
 		Prefix:      cfg.Redis.KeyPrefix,
@@ -90,6 +110,9 @@ func (s *server) joinFleet(cfg *configs.Config) {
 func (c *shared) close() {
 	if f := c.fleet.Load(); f != nil {
 		f.Close()
+	}
+	if c.breaker != nil {
+		c.breaker.Close()
 	}
 	if c.client != nil {
 		_ = c.client.Close()

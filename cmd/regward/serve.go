@@ -157,6 +157,7 @@ func (s *server) start() error {
 		OnError:       s.shared.onError,
 		Local:         s.shared.local,
 		LocalFailures: s.shared.localFailures,
+		Shared:        s.shared.notes,
 		Cache:         s.cache,
 		Log:           s.log,
 		Access:        s.logs.access,
