@@ -27,6 +27,8 @@ type Options struct {
 	OnError              OnError
 	Local, LocalFailures ratelimit.Limiter
 
+	Shared Shared // what instances tell each other besides; nil: there is one alone
+
 	Log    *zap.Logger // the process's own log
 	Access *zap.Logger // one line per request; nil is off
 	Audit  *Audit      // nil is off
@@ -41,6 +43,7 @@ type Handler struct {
 	refusals   *refusals
 	challenged *refusals // requests without credential: the first step of most clients, no news
 	free       *freePulls
+	notes      *notes
 	foreign    sometimes // tokens signed by keys that are not ours (M14)
 	small      *buffers
 	large      *buffers
@@ -66,7 +69,7 @@ func New(o Options) *Handler {
 	shared := &sharedState{mode: o.OnError, log: o.Log, now: o.Now}
 	o.Limiter, o.Failures = shared.behind(o.Limiter, o.Local), shared.behind(o.Failures, o.LocalFailures)
 	h := &Handler{Options: o, shared: shared, talk: newTalk(), pause: sleep, refusals: newRefusals(maxRefusals), challenged: newRefusals(maxChallenged),
-		free: newFreePulls(), small: newBuffers(smallBuffer), large: newBuffers(largeBuffer)}
+		free: newFreePulls(), notes: newNotes(o.Shared), small: newBuffers(smallBuffer), large: newBuffers(largeBuffer)}
 	h.metrics = newMetrics(h)
 	return h
 }
