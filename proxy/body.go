@@ -16,13 +16,15 @@ import (
 // the request is over: from end on it touches nothing of the request but the
 // body itself, which net/http guards.
 type clientBody struct {
-	x    *exchange // touched by end alone
+	x    *exchange // touched only while there is rc
+	h    *Handler
 	from io.Reader
 	idle time.Duration
 	next time.Time // when the deadline is moved again
 
-	pace   *pacer // nil: as fast as it comes
-	length int64  // -1: not known
+	pace   *pacer    // nil: as fast as it comes
+	seen   *Snapshot // whose limits that is by
+	length int64     // -1: not known
 
 	taken  atomic.Int64
 	whole  atomic.Bool // it was read to its end
@@ -33,7 +35,7 @@ type clientBody struct {
 }
 
 func newClientBody(x *exchange) *clientBody {
-	return &clientBody{x: x, from: x.r.Body, idle: x.s.idle(), rc: http.NewResponseController(x.w), pace: x.pace, length: x.r.ContentLength}
+	return &clientBody{x: x, h: x.h, from: x.r.Body, idle: x.s.idle(), rc: http.NewResponseController(x.w), pace: x.pace, seen: x.s, length: x.r.ContentLength}
 }
 
 func (b *clientBody) Read(p []byte) (int, error) {
@@ -66,6 +68,9 @@ func (b *clientBody) Read(p []byte) (int, error) {
 // await waits until limits of bytes let something in, and cuts p to that: what
 // was not taken from the client is what it cannot send.
 func (b *clientBody) await(p []byte) ([]byte, error) {
+	if now := b.h.snapshot.Load(); now != b.seen && b.pace == nil {
+		b.reshape(now)
+	}
 	if b.pace == nil || len(p) == 0 {
 		return p, nil
 	}
@@ -79,6 +84,16 @@ func (b *clientBody) await(p []byte) ([]byte, error) {
 		return nil, err
 	}
 	return p[:min(n, len(p))], nil
+}
+
+// reshape looks whether a limit has come with a reload.
+func (b *clientBody) reshape(now *Snapshot) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.seen = now
+	if b.rc != nil {
+		b.pace = b.x.reshape(now)
+	}
 }
 
 // pause is for a wait of ours, in which the client cannot send: it is not idle.
@@ -113,5 +128,6 @@ func (b *clientBody) end() {
 	defer b.mu.Unlock()
 	b.rc = nil
 	b.x.in = b.taken.Load()
+	b.x.pace = b.pace
 	b.x.clientGone = b.x.clientGone || b.broken.Load() // who takes no answer is gone as well
 }

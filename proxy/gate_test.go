@@ -367,6 +367,7 @@ func each[T any](t testing.TB, list string, parse func(string) (T, error)) (out 
 func (g *gate) serve() {
 	g.srv = httptest.NewUnstartedServer(g.Handler)
 	g.srv.EnableHTTP2 = true
+	g.srv.Config.ConnContext = WithConn
 	g.srv.Config.MaxHeaderBytes = 64 << 10
 	g.srv.Config.DisableGeneralOptionsHandler = true
 	g.srv.Config.ErrorLog = zap.NewStdLog(zap.NewNop())

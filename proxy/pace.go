@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"context"
+	"errors"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -34,6 +36,7 @@ type pacer struct {
 	who     auth.Caller
 	repo    auth.Access
 	buckets buckets
+	sender  net.Conn // that must be looked at: ctx does not tell that the client left; nil: it does
 
 	mu     sync.Mutex
 	limits []Limit // that asks are of
@@ -64,28 +67,59 @@ func (q *Request) paced() bool {
 
 // shape makes the pacer of the exchange, where a limit of bytes counts it.
 func (x *exchange) shape() error {
-	if !x.s.countsBytes || !x.req.paced() {
+	p := x.pacer(x.s, &x.buckets, x.start)
+	if p == nil {
 		return nil
 	}
-	var room [4]ask
-	limits := x.s.limitsAt(x.start)
-	asks := x.buckets.asks(limits, &x.repo, []Count{Bytes}, room[:0])
-	if len(asks) == 0 {
-		return nil
-	}
-	for _, a := range asks {
+	for _, a := range p.asks {
 		if !a.DryRun && x.h.denies() { // now or never: nothing is cut off midway
 			if _, err := x.h.Limiter.Pace(x.r.Context(), a.spending(0)); err != nil {
 				return cannotAsk(err)
 			}
 		}
-		a.allowed.Inc()
 	}
-	p := &pacer{h: x.h, ctx: x.r.Context(), who: x.who, repo: x.repo, buckets: x.buckets, limits: limits, asks: append([]ask(nil), asks...)}
-	p.buckets.c = &p.who
-	p.measure()
+	p.count()
 	x.pace = p
 	return nil
+}
+
+// reshape makes the pacer of an exchange under way that had none until s came
+// into force.
+func (x *exchange) reshape(s *Snapshot) *pacer {
+	b := buckets{s: s, c: &x.who, prefix: x.buckets.prefix}
+	p := x.pacer(s, &b, x.h.Now())
+	if p != nil {
+		p.count()
+	}
+	return p
+}
+
+// pacer is one for the limits of s as they hold at a time, nil if none of them
+// counts the exchange.
+func (x *exchange) pacer(s *Snapshot, b *buckets, at time.Time) *pacer {
+	if !s.countsBytes || !x.req.paced() {
+		return nil
+	}
+	var room [4]ask
+	limits := s.limitsAt(at)
+	asks := b.asks(limits, &x.repo, []Count{Bytes}, room[:0])
+	if len(asks) == 0 {
+		return nil
+	}
+	p := &pacer{h: x.h, ctx: x.r.Context(), who: x.who, repo: x.repo, buckets: *b, limits: limits, asks: append([]ask(nil), asks...)}
+	p.buckets.c = &p.who
+	if writes(x.req.Method) {
+		p.sender = sender(x.r)
+	}
+	p.measure()
+	return p
+}
+
+// count notes that the limits let the exchange through.
+func (p *pacer) count() {
+	for _, a := range p.asks {
+		a.allowed.Inc()
+	}
 }
 
 func (a ask) spending(n int) ratelimit.Spend {
@@ -115,13 +149,29 @@ func (p *pacer) await(left int64, before func(time.Duration)) (n int, err error)
 	wait := p.pay(left)
 	if wait > 0 {
 		before(wait)
-		if err := p.h.pause(p.ctx, wait); err != nil {
+		if err := p.sleep(wait); err != nil {
 			return 0, err
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.paid, nil
+}
+
+var errLeft = errors.New("the client has closed the connection")
+
+// sleep waits, or ends early when the request is over or its client gone.
+func (p *pacer) sleep(wait time.Duration) error {
+	for p.sender != nil && wait > lookTime {
+		if err := p.h.pause(p.ctx, lookTime); err != nil {
+			return err
+		}
+		if hungUp(p.sender) {
+			return errLeft
+		}
+		wait -= lookTime
+	}
+	return p.h.pause(p.ctx, wait)
 }
 
 // pay pays for the next chunk, unless the last one is not used up, and says how

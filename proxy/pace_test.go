@@ -6,12 +6,15 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/regward/regward/ratelimit"
 )
 
 // pauses stands in for the waits of paced bodies: the clock moves, nobody waits.
@@ -233,4 +236,163 @@ func TestRateOfNowHoldsForWhatIsUnderWay(t *testing.T) {
 	if total > 5*time.Second {
 		t.Errorf("it took %v: the override did not reach it", total)
 	}
+}
+
+// A limit that comes with a reload holds for what ran without one.
+func TestLimitOfAReloadHoldsForWhatIsUnderWay(t *testing.T) {
+	const size = 4 << 20
+	content := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+	for _, limits := range []string{"", "limit other bytes 1kB/s per=user subjects=user:bob"} {
+		g := newGate(t, usual+limits)
+		p := g.pauses()
+		free := g.settings
+		slow := g.base(usual + "limit line bytes 100kB/s per=user")
+		half := make(chan struct{})
+		g.up.answer(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method != "GET" || !strings.Contains(r.URL.Path, "/blobs/") {
+				return false
+			}
+			w.Header().Set("Content-Length", strconv.Itoa(size))
+			_, _ = w.Write(content[:size/2])
+			_ = http.NewResponseController(w).Flush()
+			select {
+			case <-half:
+			case <-r.Context().Done():
+			}
+			_, _ = w.Write(content[size/2:])
+			return true
+		})
+		ann := g.as("ann", pushes("coolteam/app"))
+		want := time.Duration(float64(size/2-100_000) / 100_000 * float64(time.Second))
+		g.both(func(c *http.Client, version string) {
+			g.swap(free)
+			g.clock.pass(time.Minute)
+			ann = g.as("ann", pushes("coolteam/app"))
+			resp, err := c.Do(g.request("GET", "/v2/coolteam/app/blobs/"+layerDigest, ann))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			got := make([]byte, size)
+			if _, err := io.ReadFull(resp.Body, got[:size/4]); err != nil { // what is behind may lie in a buffer
+				t.Fatal(err)
+			}
+			if _, _, n := p.take(); n > 0 {
+				t.Fatalf("%s: it waits before there is a limit", version)
+			}
+			g.swap(slow)
+			half <- struct{}{}
+			if _, err := io.ReadFull(resp.Body, got[size/4:]); err != nil || !bytes.Equal(got, content) {
+				t.Fatalf("%s: %v", version, err)
+			}
+			total, _, _ := p.take()
+			roughly(t, "the second half of a download, "+version, total, want)
+
+			g.swap(free)
+			g.clock.pass(time.Minute)
+			ann = g.as("ann", pushes("coolteam/app"))
+			start := g.with(c, "POST", "/v2/coolteam/app/blobs/uploads/", ann).want(t, 202)
+			g.up.seen()
+			rest := &swapping{Reader: bytes.NewReader(content), at: size / 2, do: func() { g.swap(slow) }}
+			g.with(c, "PATCH", start.Header.Get("Location"), ann, func(r *http.Request) { r.Body, r.ContentLength = io.NopCloser(rest), size }).want(t, 202)
+			if got := g.up.one(t); got.Size != size {
+				t.Fatalf("%s: the upstream got %d bytes", version, got.Size)
+			}
+			total, _, _ = p.take()
+			roughly(t, "the second half of an upload, "+version, total, want)
+		})
+		if lines := g.access.String(); strings.Count(lines, `"slowed_by":"line"`) != 4 {
+			t.Errorf("the log does not say what slowed them down: %s", lines)
+		}
+	}
+}
+
+// roughly is near for what is in buffers when the limit comes.
+func roughly(t *testing.T, what string, got, want time.Duration) {
+	t.Helper()
+	if got < want/2 || got > want*2 {
+		t.Errorf("%s took %v, want %v", what, got, want)
+	}
+}
+
+// swapping does a thing when it was read to a place.
+type swapping struct {
+	io.Reader
+	at int
+	do func()
+}
+
+func (s *swapping) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p[:min(len(p), 16<<10)])
+	if s.at > 0 && s.at <= n {
+		s.do()
+	}
+	s.at -= n
+	return n, err
+}
+
+// Nobody waits for a client that has closed its connection, in HTTP/1 neither,
+// where it is not heard of while its body is not read.
+func TestUploadOfWhoHasGoneEndsItsWait(t *testing.T) {
+	g := newGate(t, usual+"limit line bytes 1kB/s per=user\nlimit blobs transfers 9 per=user")
+	waiting := make(chan struct{}, 1000)
+	g.pause = func(ctx context.Context, d time.Duration) error {
+		waiting <- struct{}{}
+		return sleep(ctx, d)
+	}
+	ann := g.as("ann", pushes("coolteam/app"))
+	spend := ratelimit.Spend{Key: ratelimit.Key{Limit: "line", Client: "user:ann"}, Rate: g.Limits()[0].Rate, N: 1000}
+	g.both(func(c *http.Client, version string) {
+		start := g.with(c, "POST", "/v2/coolteam/app/blobs/uploads/", ann).want(t, 202)
+		for range 1000 { // as many others wait for the same
+			if _, err := g.Limiter.Pace(t.Context(), spend); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, length := range []int64{400_000, -1} {
+			ctx, cancel := context.WithCancel(t.Context())
+			b := func(r *http.Request) {
+				some := io.LimitReader(&noise{}, 30_000) // more than is read here, less than the kernel keeps
+				r.Body, r.ContentLength = io.NopCloser(io.MultiReader(some, until{ctx})), length
+			}
+			failed := make(chan error)
+			go func() {
+				resp, err := c.Do(g.request("PATCH", start.Header.Get("Location"), ann, b).WithContext(ctx))
+				if err == nil {
+					_ = resp.Body.Close()
+				}
+				failed <- err
+			}()
+			<-waiting
+			if list, err := g.Limiter.List(t.Context(), "blobs", 1); err != nil || len(list) != 1 {
+				t.Errorf("%s: it holds no place: %v", version, err)
+			}
+			cancel()
+			if err := <-failed; !errors.Is(err, context.Canceled) {
+				t.Fatalf("%s: %v", version, err)
+			}
+			for end := time.Now().Add(20 * time.Second); testutil.ToFloat64(g.metrics.inFlight) > 0; time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("%s: it waits on", version)
+				}
+			}
+			for len(waiting) > 0 {
+				<-waiting
+			}
+			if n := g.held("blobs"); n != 0 {
+				t.Errorf("%s: %d places are held by nobody", version, n)
+			}
+		}
+	})
+	if log := g.access.String(); strings.Count(log, `"reason":"client_gone"`) != 4 {
+		t.Errorf("the log does not say that the clients left: %s", log)
+	}
+}
+
+// until is a body of which nothing more comes.
+type until struct{ context.Context }
+
+func (u until) Read([]byte) (int, error) {
+	<-u.Done()
+	return 0, u.Err()
 }

@@ -46,19 +46,31 @@ func (x *exchange) stream(resp *http.Response) error {
 			defer client.clear()
 		}
 	}
-	if paced {
+	if paced || x.streamFree(resp, &client) {
 		x.streamPaced(resp, &client)
-		return nil
 	}
+	return nil
+}
+
+// streamFree moves the answer's body as fast as it goes, unless a reload brings
+// a limit of bytes that counts it: then it reports true, and the rest is left.
+func (x *exchange) streamFree(resp *http.Response, client *deadline) (limited bool) {
 	pool := x.h.small
 	if resp.ContentLength > largeBuffer {
 		pool = x.h.large
 	}
 	buf := pool.get()
 	defer func() { pool.put(buf) }()
+	seen := x.s
 	for first := true; ; first = false {
-		if _, over := x.piece(resp, *buf, &client); over {
-			return nil
+		if now := x.h.snapshot.Load(); now != seen && client.rc != nil && !writes(x.req.Method) {
+			seen = now
+			if x.pace = x.reshape(now); x.pace != nil {
+				return true
+			}
+		}
+		if _, over := x.piece(resp, *buf, client); over {
+			return false
 		}
 		if pool == x.h.small && !first && x.out > smallBuffer { // it proves large
 			pool.put(buf)
@@ -108,6 +120,9 @@ func (x *exchange) write(p []byte, last bool) error {
 // connection.
 func (x *exchange) streamPaced(resp *http.Response, client *deadline) {
 	left := resp.ContentLength
+	if left > 0 {
+		left -= x.out
+	}
 	for {
 		n, err := x.pace.await(left, client.pause)
 		if err != nil {

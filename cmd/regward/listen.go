@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/regward/regward/configs"
+	"github.com/regward/regward/proxy"
 )
 
 // Modes of unix sockets. The public one takes what a port would take; the
@@ -50,6 +51,7 @@ type listening struct {
 func (s *server) listen() error {
 	cfg := s.first
 	public := s.newHTTPServer(s.handler)
+	public.ConnContext = proxy.WithConn
 	// Moved while a transfer goes on, and while the upstream may take its time.
 	for i := range cfg.Upstreams {
 		public.WriteTimeout = max(public.WriteTimeout, time.Duration(cfg.IdleTimeout+cfg.Upstreams[i].HeaderTimeout))
@@ -176,6 +178,9 @@ type patientConn struct {
 	idle time.Duration
 	next atomic.Int64 // when to move it again, in nanoseconds since 1970
 }
+
+// NetConn is the connection itself, as of a tls.Conn.
+func (c *patientConn) NetConn() net.Conn { return c.Conn }
 
 // Write implements net.Conn.
 func (c *patientConn) Write(p []byte) (int, error) {
