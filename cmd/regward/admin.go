@@ -227,7 +227,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields() // a misspelt "dry_run" must not become a rate
 	if err := d.Decode(into); err != nil {
-		plain(w, http.StatusBadRequest, "the body is not what is expected here: "+err.Error())
+		plain(w, http.StatusBadRequest, "the body is not what is expected here: "+err.Error()+": is the command of another version than the instance?")
 		return false
 	}
 	return true

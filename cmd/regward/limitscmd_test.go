@@ -72,7 +72,8 @@ func TestLimitsAreShownResetAndOverridden(t *testing.T) {
 	r.says(t, "limits override people --end", exitDone, "has ended")
 	r.says(t, "limits override people --end", exitFailed, "there is no override of limit \"people\"")
 	r.pullOf("ann", 429)
-	r.says(t, "limits override --all --dry-run --for 1h", exitDone, "all limits: dry run until")
+	r.says(t, "limits override --all --dry-run --for 1h", exitDone, "all limits: dry run until", "wrong passwords lock out as before")
+	r.says(t, "explain --user ann --repository coolteam/app --action pull", exitDone, ", overridden: dry run until ")
 	r.pullOf("ann", 200)
 	r.says(t, "limits show", exitDone, "override of all limits: dry run until")
 	r.says(t, "limits override --all --end", exitDone, "the override of all limits has ended")
@@ -355,6 +356,10 @@ func TestMistypedLimits(t *testing.T) {
 func TestTheAdminAPIRefusesWhatItDoesNotUnderstand(t *testing.T) {
 	r := begin(t, limited(), nil, nil)
 	client := &instance{addresses: []string{"unix:" + r.dir + "/admin.sock"}, what: "admin.listen"}
+	// A command of a later version asks for what this one does not know.
+	if _, text, err := client.send(t.Context(), "POST", "/api/v1/revoke", []byte(`{"everyone":true}`)); err != nil || !strings.Contains(string(text), `unknown field "everyone"`) || !strings.Contains(string(text), "of another version than the instance?") {
+		t.Errorf("%s (%v)", text, err)
+	}
 	for _, tt := range []struct {
 		method, target, body string
 		want                 int
@@ -375,6 +380,9 @@ func TestTheAdminAPIRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		{"GET", "/api/v1/limits/override", "", 200},
 	} {
 		status, body, err := client.send(t.Context(), tt.method, tt.target, []byte(tt.body))
+		if err != nil && len(tt.body) > 1<<16 { // it hangs up before it has read all that
+			continue
+		}
 		if err != nil || status != tt.want {
 			t.Errorf("%s %s %.80s: %d %s (%v), want %d", tt.method, tt.target, tt.body, status, body, err, tt.want)
 		}
