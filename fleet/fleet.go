@@ -186,6 +186,13 @@ func (f *Fleet) Beat(ctx context.Context) error {
 	return f.pass(ctx)
 }
 
+// Look has what others did read soon, without a message: Redis is back, or gone.
+func (f *Fleet) Look() {
+	if f.o.Client != nil {
+		f.poke()
+	}
+}
+
 // poke has run read what is new.
 func (f *Fleet) poke() {
 	select {

@@ -48,6 +48,17 @@ type sharedState struct {
 	fallbacks atomic.Int64 // decisions that were made without it
 	isDown    sometimes
 	isBack    sometimes
+
+	outage func() (ratelimit.Outage, bool) // as the limiter itself knows it; nil if it does not
+}
+
+// isUp reports whether the shared limiter answers.
+func (s *sharedState) isUp() bool {
+	if s.outage == nil {
+		return !s.down.Load()
+	}
+	_, down := s.outage()
+	return !down
 }
 
 func (s *sharedState) ok() {
@@ -59,6 +70,10 @@ func (s *sharedState) ok() {
 
 func (s *sharedState) failed(err error) {
 	s.fallbacks.Add(1)
+	s.gone(err)
+}
+
+func (s *sharedState) gone(err error) {
 	s.down.Store(true)
 	s.isDown.do(s.now(), func() {
 		holds := map[OnError]string{
@@ -68,6 +83,16 @@ func (s *sharedState) failed(err error) {
 		}[s.mode]
 		s.log.Error("limits are not shared: Redis cannot be asked; until then "+holds, zap.Stringer("on_error", s.mode), zap.Error(err))
 	})
+}
+
+// LimiterIs takes note that the shared limiter is down, or is back, whether or
+// not a request has asked it.
+func (h *Handler) LimiterIs(down bool, err error) {
+	if down {
+		h.shared.gone(err)
+	} else {
+		h.shared.ok()
+	}
 }
 
 // fallback is a shared limiter and what holds in its place. An error that it
@@ -82,6 +107,11 @@ type fallback struct {
 func (s *sharedState) behind(l, local ratelimit.Limiter) ratelimit.Limiter {
 	if s.mode == 0 {
 		return l
+	}
+	if k, ok := l.(interface {
+		Outage() (ratelimit.Outage, bool)
+	}); ok {
+		s.outage = k.Outage
 	}
 	if local == nil {
 		local = ratelimit.NewMemory(0, s.now)
@@ -151,7 +181,7 @@ type sharedCollector struct {
 
 func newSharedCollector(s *sharedState) *sharedCollector {
 	return &sharedCollector{s,
-		prometheus.NewDesc("regward_redis_up", "1 if Redis answered when a limit was last asked, else 0. Absent without Redis.", nil, nil),
+		prometheus.NewDesc("regward_redis_up", "1 if Redis answers about limits in time, else 0; known within seconds, asked or not. Absent without Redis.", nil, nil),
 		prometheus.NewDesc("regward_limiter_fallback_total", "Questions of limits that Redis did not answer, by redis.on_error: what held in its place. Absent without Redis.", []string{"mode"}, nil)}
 }
 
@@ -161,6 +191,6 @@ func (c *sharedCollector) Collect(ch chan<- prometheus.Metric) {
 	if c.state.mode == 0 {
 		return
 	}
-	ch <- prometheus.MustNewConstMetric(c.up, prometheus.GaugeValue, oneIf(!c.state.down.Load()))
+	ch <- prometheus.MustNewConstMetric(c.up, prometheus.GaugeValue, oneIf(c.state.isUp()))
 	ch <- prometheus.MustNewConstMetric(c.fallbacks, prometheus.CounterValue, float64(c.state.fallbacks.Load()), c.state.mode.String())
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,11 +13,13 @@ import (
 	"github.com/regward/regward/ratelimit"
 )
 
-// flaky is a Limiter that fails while err says so, and counts who asks.
+// flaky is a Limiter that fails while err says so, and counts who asks. A probe
+// waits for what the test answers.
 type flaky struct {
 	ratelimit.Limiter
-	err   error
-	asked atomic.Int64
+	err    error
+	asked  atomic.Int64
+	probes chan error
 }
 
 func (f *flaky) Take(ctx context.Context, s ...ratelimit.Spend) (ratelimit.Result, error) {
@@ -26,25 +30,58 @@ func (f *flaky) Take(ctx context.Context, s ...ratelimit.Spend) (ratelimit.Resul
 	return f.Limiter.Take(ctx, s...)
 }
 
+func (f *flaky) Probe(ctx context.Context) error {
+	select {
+	case err := <-f.probes:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// told keeps what a Breaker tells.
+type told struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *told) changed(down bool, o ratelimit.Outage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, fmt.Sprint(down, " since ", o.Since.Format(time.TimeOnly), ": ", o.Err))
+}
+
+func (l *told) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.lines)
+}
+
+// flakyBreaker probes a flaky Limiter as soon as there is a reason.
+func flakyBreaker(t *testing.T, idle time.Duration) (*ratelimit.Breaker, *flaky, *told, *clock) {
+	t.Helper()
+	c, l := newClock(), &told{}
+	f := &flaky{Limiter: ratelimit.NewMemory(0, c.now), probes: make(chan error)}
+	b := ratelimit.NewHastyBreaker(f, c.now, l.changed, time.Millisecond, idle)
+	t.Cleanup(b.Close)
+	return b, f, l, c
+}
+
 func TestBreaker(t *testing.T) {
 	testLimiter(t, func(now func() time.Time) ratelimit.Limiter {
-		return ratelimit.NewBreaker(ratelimit.NewMemory(5000, now), now, nil)
+		b := ratelimit.NewBreaker(ratelimit.NewMemory(5000, now), now, nil)
+		t.Cleanup(b.Close)
+		return b
 	})
 }
 
-func TestADeadLimiterCostsNobodyItsTimeout(t *testing.T) {
-	c := newClock()
-	f := &flaky{Limiter: ratelimit.NewMemory(0, c.now)}
-	var told []string
-	b := ratelimit.NewBreaker(f, c.now, func(down bool, o ratelimit.Outage) {
-		told = append(told, fmt.Sprint(down, " since ", o.Since.Format(time.TimeOnly), ": ", o.Err))
-	})
+func TestADeadLimiterIsNotAsked(t *testing.T) {
+	b, f, l, c := flakyBreaker(t, time.Hour)
 	s := spend(t, "people", "user:ann", "5000/h", 1)
 	ask := func() error { _, err := b.Take(context.Background(), s); return err }
 	if err := ask(); err != nil {
 		t.Fatal(err)
 	}
-
 	dead := fmt.Errorf("%w: hung up", ratelimit.ErrUnavailable)
 	f.err = dead
 	f.asked.Store(0)
@@ -62,44 +99,30 @@ func TestADeadLimiterCostsNobodyItsTimeout(t *testing.T) {
 	if o, down := b.Outage(); !down || !o.Since.Equal(newClock().t) || !errors.Is(o.Err, dead) {
 		t.Errorf("got %v, %v, want an outage since noon", o, down)
 	}
-	if b.Missed() != 100 {
-		t.Errorf("%d calls missed an answer, want 100", b.Missed())
-	}
-	for range 3 { // one call tries again each second
-		c.add(ratelimit.BreakFor)
-		f.asked.Store(0)
-		for range 10 {
-			_ = ask()
-		}
-		if got := f.asked.Load(); got != 1 {
-			t.Errorf("asked %d times in another second, want once", got)
+	for range 3 {
+		f.probes <- dead
+		if err := ask(); !errors.Is(err, ratelimit.ErrUnavailable) {
+			t.Error(err)
 		}
 	}
-	// Neither a caller who went away nor a senseless question ends it, or bars
-	// the next who would try.
-	f.err = context.Canceled
-	c.add(ratelimit.BreakFor)
-	_ = ask()
-	if _, down := b.Outage(); !down {
-		t.Error("a caller who went away ended the outage")
+	if got := f.asked.Load(); got != ratelimit.BreakAfter {
+		t.Errorf("asked %d times", got)
 	}
+	// Without any caller, a probe finds out that it is back.
 	f.err = nil
+	f.probes <- nil
+	await(t, "the outage is over", func() bool { _, down := b.Outage(); return !down })
 	if err := ask(); err != nil {
 		t.Errorf("back, but %v", err)
 	}
-	if _, down := b.Outage(); down {
-		t.Error("still down after an answer")
-	}
 	want := []string{"true since 12:00:00: " + dead.Error(), "false since 12:00:00: " + dead.Error()}
-	if fmt.Sprint(told) != fmt.Sprint(want) {
-		t.Errorf("told %q, want %q", told, want)
+	if got := l.all(); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("told %q, want %q", got, want)
 	}
 }
 
-func TestFourFailuresInARowAreNoOutage(t *testing.T) {
-	c := newClock()
-	f := &flaky{Limiter: ratelimit.NewMemory(0, c.now)}
-	b := ratelimit.NewBreaker(f, c.now, nil)
+func TestFourQuickFailuresInARowAreNoOutage(t *testing.T) {
+	b, f, _, _ := flakyBreaker(t, time.Hour)
 	s := spend(t, "people", "user:ann", "5000/h", 1)
 	for range 100 {
 		f.err = ratelimit.ErrUnavailable
@@ -121,24 +144,155 @@ func TestFourFailuresInARowAreNoOutage(t *testing.T) {
 	}
 }
 
-// A paused Redis behind it costs what its first five calls wait for.
-func TestBreakerInFrontOfAPausedRedis(t *testing.T) {
-	srv := startServer(t)
-	r := newRedis(t, srv.client(), ratelimit.RedisOptions{Timeout: 50 * time.Millisecond})
-	b := ratelimit.NewBreaker(r, time.Now, nil)
+// One call that had to be waited for is enough to ask no more; it is no outage
+// unless the probe that follows says so.
+func TestOneSlowCallIsEnough(t *testing.T) {
+	b, f, l, _ := flakyBreaker(t, time.Hour)
 	s := spend(t, "people", "user:ann", "5000/h", 1)
-	srv.pause()
+	slow := fmt.Errorf("%w: redis: %w", ratelimit.ErrUnavailable, context.DeadlineExceeded)
+	for _, after := range []error{nil, slow} {
+		f.err = slow
+		f.asked.Store(0)
+		for range 10 {
+			if _, err := b.Take(context.Background(), s); !errors.Is(err, ratelimit.ErrUnavailable) {
+				t.Fatal(err)
+			}
+		}
+		if got := f.asked.Load(); got != 1 {
+			t.Errorf("%d calls waited", got)
+		}
+		if _, down := b.Outage(); down {
+			t.Error("one slow call is an outage")
+		}
+		f.probes <- after
+		await(t, "the probe counts", func() bool {
+			_, down := b.Outage()
+			_, err := b.Take(context.Background(), spend(t, "people", "user:ann", "5000/h", 0))
+			return down == (after != nil) && errors.Is(err, ratelimit.ErrUnavailable)
+		})
+		f.err = nil
+		f.probes <- nil
+		await(t, "it is asked again", func() bool { _, err := b.Take(context.Background(), s); return err == nil })
+	}
+	if got := l.all(); len(got) < 3 || got[len(got)-2][:4] != "true" || got[len(got)-1][:5] != "false" {
+		t.Errorf("told %q", got)
+	}
+}
+
+// Where nobody asks, it is known all the same how it stands.
+func TestNobodyAsksAndAnOutageIsKnown(t *testing.T) {
+	b, f, l, _ := flakyBreaker(t, time.Millisecond)
+	dead := fmt.Errorf("%w: hung up", ratelimit.ErrUnavailable)
+	f.probes <- nil
+	f.probes <- dead
+	if _, down := b.Outage(); down {
+		t.Error("one probe is unlucky: down")
+	}
+	f.probes <- dead
+	await(t, "it is down", func() bool { _, down := b.Outage(); return down })
+	f.probes <- dead
+	f.probes <- nil
+	await(t, "it is up", func() bool { _, down := b.Outage(); return !down })
+	if got := l.all(); len(got) != 2 || f.asked.Load() != 0 {
+		t.Errorf("told %q, asked %d times", got, f.asked.Load())
+	}
+}
+
+// request is what a request asks, one after the other.
+func request(t testing.TB, l ratelimit.Limiter, who string) (took time.Duration, failed bool) {
 	begin := time.Now()
-	for range 10_000 {
-		_, _ = b.Take(context.Background(), s)
+	s := spend(t, "people", who, "1000000/s", 1)
+	_, err1 := l.Take(context.Background(), s)
+	release, _, err2 := l.Hold(context.Background(), ratelimit.Holding{Key: s.Key, Most: 1000})
+	_, err3 := l.Pace(context.Background(), s)
+	_, err4 := l.Take(context.Background(), s)
+	release()
+	return time.Since(begin), errors.Join(err1, err2, err3, err4) != nil
+}
+
+// While Redis is paused no request waits longer than for one call, whenever it
+// came, and however many come at once; soon after it goes on it counts again.
+func TestBreakerInFrontOfAPausedRedis(t *testing.T) {
+	const timeout, clients = 400 * time.Millisecond, 50
+	srv := startServer(t)
+	o := ratelimit.RedisOptions{Timeout: timeout}
+	b := ratelimit.NewBreaker(newRedis(t, srv.client(), o), time.Now, nil)
+	t.Cleanup(b.Close)
+	await(t, "it works at first", func() bool { _, failed := request(t, b, "user:ann"); return !failed })
+
+	var mu sync.Mutex
+	var slowest time.Duration
+	var all sync.WaitGroup
+	var end atomic.Bool
+	for i := range clients {
+		all.Go(func() {
+			for !end.Load() {
+				took, _ := request(t, b, fmt.Sprint("user:", i))
+				mu.Lock()
+				slowest = max(slowest, took)
+				mu.Unlock()
+				time.Sleep(5 * time.Millisecond) // of what else a client does
+			}
+		})
 	}
-	if took := time.Since(begin); took > 2*time.Second {
-		t.Errorf("10,000 calls took %v", took)
-	}
+	time.Sleep(300 * time.Millisecond) // of load
+	srv.pause()
+	await(t, "it is known to be down", func() bool { _, down := b.Outage(); return down })
 	srv.resume()
-	await(t, "the outage is over", func() bool {
-		_, _ = b.Take(context.Background(), s)
-		_, down := b.Outage()
-		return !down
-	})
+	resumed := time.Now()
+	await(t, "it is known to be back", func() bool { _, down := b.Outage(); return !down })
+	took := time.Since(resumed)
+	end.Store(true)
+	all.Wait()
+	t.Logf("timeout %v, %d clients: the slowest request took %v, and limits were shared %v after the pause", timeout, clients, slowest, took)
+	if slowest > 2*timeout { // a request that pays for two calls takes so long at least
+		t.Errorf("a request of four calls waited %v", slowest)
+	}
+	if took > 5*time.Second {
+		t.Errorf("%v until it was known", took)
+	}
+}
+
+// A place that is released while Redis does not answer keeps nobody waiting.
+func TestAPlaceIsReleasedWhileRedisIsPaused(t *testing.T) {
+	const timeout = 400 * time.Millisecond
+	srv := startServer(t)
+	r := newRedis(t, srv.client(), ratelimit.RedisOptions{Timeout: timeout})
+	b := ratelimit.NewBreaker(r, time.Now, nil)
+	t.Cleanup(b.Close)
+	s := spend(t, "people", "user:ann", "5/h", 1)
+	var releases []func()
+	for range 10 {
+		release, _, err := b.Hold(context.Background(), ratelimit.Holding{Key: s.Key, Most: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		releases = append(releases, release)
+	}
+	srv.pause()
+	defer srv.resume()
+	begin := time.Now()
+	for _, release := range releases {
+		release()
+	}
+	if took := time.Since(begin); took > 2*timeout {
+		t.Errorf("ten releases took %v", took)
+	}
+	if n, _ := r.Held(); n != 0 {
+		t.Errorf("%d are renewed still", n)
+	}
+}
+
+// Cold connections, all of which a cluster needs, are no reason for an outage.
+func TestAProbeFindsACluster(t *testing.T) {
+	r := newRedis(t, startCluster(t), ratelimit.RedisOptions{Timeout: patient})
+	for range 10 {
+		if err := r.Probe(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := r.List(context.Background(), "", 100)
+	if err != nil || len(list) != 0 {
+		t.Errorf("a probe is listed: %v, %v", list, err)
+	}
 }

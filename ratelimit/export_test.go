@@ -6,8 +6,14 @@ import "time"
 const (
 	MaxWait    = maxWait
 	BreakAfter = breakAfter
-	BreakFor   = breakFor
 )
+
+// NewHastyBreaker is NewBreaker with a pace of its own.
+func NewHastyBreaker(l Limiter, now func() time.Time, changed func(down bool, o Outage), every, idle time.Duration) *Breaker {
+	b := newBreaker(l, now, changed, every, idle)
+	b.start()
+	return b
+}
 
 // SetClock makes r go by a clock set by hand, for which no key ends too early.
 func (r *Redis) SetClock(now func() time.Time) { r.clock, r.now, r.margin = now, now, time.Hour }

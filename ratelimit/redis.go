@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -61,6 +62,9 @@ type Redis struct {
 	gcra    *redis.Script
 	hold    *redis.Script
 
+	through func(call func() error) error // asks Redis when a place is released
+	probes  atomic.Uint64
+
 	now   func() time.Time // for loans and renewals
 	clock func() time.Time // in place of the server's; nil but in tests
 
@@ -101,6 +105,7 @@ func NewRedis(client redis.UniversalClient, o RedisOptions) (*Redis, error) {
 		margin: afterUse, gcra: redis.NewScript(gcraSource), hold: redis.NewScript(holdSource),
 		now: time.Now, leases: make(map[string]map[string]struct{}), mostHeld: maxLeases, instance: rand.Text()[:10],
 	}
+	r.through = func(call func() error) error { return call() }
 	loans, err := simplelru.NewLRU[Key, *loan](maxLoans, nil)
 	r.loans = loans
 	return r, err
@@ -265,10 +270,53 @@ func index(reply []any, asked int) (refused int, rest []any, err error) {
 }
 
 // run runs a script and gives the list that it answers with.
-func (r *Redis) run(ctx context.Context, s *redis.Script, keys []string, args []any) ([]any, error) {
-	reply, err := s.Run(ctx, r.client, keys, args...).Slice()
+func (r *Redis) run(ctx context.Context, s *redis.Script, keys []string, args []any) (reply []any, err error) {
+	defer func() {
+		if recover() != nil { // the client was written for servers that mean well
+			reply, err = nil, nonsense("reading it panicked")
+		}
+	}()
+	reply, err = s.Run(ctx, r.client, keys, args...).Slice()
 	return reply, r.failed(ctx, err)
 }
+
+// Probe spends from a bucket of its own, first with patience, for there may be
+// servers to be found and connections to be made, and then once more within
+// Timeout. In a cluster the bucket is another one each time, so that every server
+// has its turn, and all are connected to.
+//
+// An error is one of Take.
+func (r *Redis) Probe(ctx context.Context) error {
+	patient, done := within(ctx, patience)
+	defer done()
+	if c, ok := r.client.(*redis.ClusterClient); ok {
+		_ = c.ForEachMaster(patient, func(ctx context.Context, node *redis.Client) error {
+			defer func() { _ = recover() }() // as in run
+			_ = node.Ping(ctx).Err()         // the calls below tell
+			return nil
+		})
+	}
+	const clients = 64
+	key := r.key('p', Key{Limit: "probe", Client: strconv.FormatUint(r.probes.Add(1)%clients, 10)})
+	sec, usec := r.time()
+	args := []any{"take", sec, usec, r.margin.Milliseconds(), maxWait.Seconds(), 1000.0, 1000, "1000/1000000000", 1}
+	ask := func(ctx context.Context) error {
+		reply, err := r.run(ctx, r.gcra, []string{key}, args)
+		if err == nil {
+			_, _, err = index(reply, 1)
+		}
+		return err
+	}
+	if err := ask(patient); err != nil {
+		return err
+	}
+	ctx, done = within(ctx, r.timeout)
+	defer done()
+	return ask(ctx)
+}
+
+// askThrough has every release ask Redis, or not, as ask says.
+func (r *Redis) askThrough(ask func(call func() error) error) { r.through = ask }
 
 // slowError ends a call that Redis did not answer in time.
 type slowError time.Duration
@@ -289,7 +337,10 @@ func (r *Redis) failed(ctx context.Context, err error) error {
 		if _, slow := cause.(slowError); !slow {
 			return fmt.Errorf("ratelimit: redis: %w", cause)
 		}
-		err = cause
+		return fmt.Errorf("%w: redis: %w", ErrUnavailable, cause)
+	}
+	if waitedFor(err) { // by a bound of the client's own
+		return fmt.Errorf("%w: redis: %w", ErrUnavailable, slowError(r.timeout))
 	}
 	return fmt.Errorf("%w: redis: %s", ErrUnavailable, clip(err.Error()))
 }

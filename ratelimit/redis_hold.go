@@ -60,7 +60,7 @@ func (r *Redis) Hold(ctx context.Context, holdings ...Holding) (func(), Result, 
 		refused, taken, err := r.places(ctx, "hold", some)
 		if err != nil || refused >= 0 {
 			for _, earlier := range groups[:g] {
-				r.leave(caller, pick(all, earlier))
+				_ = r.leave(caller, pick(all, earlier))
 			}
 			if err != nil {
 				return nothing, Result{}, err
@@ -171,22 +171,23 @@ func (r *Redis) release(all []wanted) func() {
 		}
 		r.mu.Unlock()
 		if len(mine) > 0 {
-			r.leave(context.Background(), mine)
+			_ = r.through(func() error { return r.leave(context.Background(), mine) })
 		}
 	}
 }
 
 // leave tells Redis that places are free. If that fails they are so when their
 // leases run out.
-func (r *Redis) leave(ctx context.Context, some []wanted) {
+func (r *Redis) leave(ctx context.Context, some []wanted) error {
 	ctx, done := within(context.WithoutCancel(ctx), r.timeout)
 	defer done()
-	_, _ = r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, h := range some {
 			p.ZRem(ctx, h.key, h.lease)
 		}
 		return nil
 	})
+	return r.failed(ctx, err)
 }
 
 // renewing renews what is held here until there is nothing.

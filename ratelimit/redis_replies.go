@@ -124,6 +124,9 @@ func (r *replies) inLine(c byte) bool {
 // line is at the end of a line.
 func (r *replies) line() bool {
 	n := r.number
+	if r.minus && n != 1 {
+		return false // -1 is nothing; the client makes room for the others
+	}
 	switch r.kind {
 	case '$', '!', '=':
 		if r.minus {

@@ -22,6 +22,8 @@ const (
 	redisDial    = time.Second
 	redisIdle    = 5 * time.Minute // below what firewalls forget a connection after
 	redisDialing = 4               // connections being made at once
+	redisReady   = 4               // connections kept for those who cannot wait for a handshake
+	redisAnswer  = time.Second     // for an answer that no request waits for
 )
 
 // newRedis is the client for what several instances share; nil if the
@@ -29,9 +31,11 @@ const (
 // Redis is down.
 //
 // Nothing is asked twice by itself, for a call that timed out may have been
-// done: limits would be spent twice. A call ends with its context, and after
-// redis.timeout at the latest once it is connected; connecting goes on behind
-// the back of a caller who gave up, so that a slow handshake is paid once.
+// done: limits would be spent twice. A call ends with its context, which is
+// where redis.timeout holds: for a second at least waits who has no request
+// behind, such as the probe that makes connections and finds the nodes of a
+// cluster. Connecting goes on behind the back of a caller who gave up, so that a
+// slow handshake is paid once.
 //
 // The client's log is its own and of the whole process: it is turned off, as
 // every error is returned too.
@@ -51,14 +55,14 @@ func newRedis(r *configs.Redis) (redis.UniversalClient, error) {
 		MaxRetries:            -1,
 		DialTimeout:           max(timeout, redisDial),
 		DialerRetries:         1,
-		ReadTimeout:           timeout,
-		WriteTimeout:          timeout,
-		PoolTimeout:           timeout,
+		ReadTimeout:           max(timeout, redisAnswer),
+		WriteTimeout:          max(timeout, redisAnswer),
+		PoolTimeout:           max(timeout, redisAnswer),
 		ContextTimeoutEnabled: true,
 
 		PoolSize:           redisConns,
 		MaxActiveConns:     redisConns,
-		MinIdleConns:       1,
+		MinIdleConns:       redisReady,
 		MaxConcurrentDials: redisDialing,
 		PipelinePoolSize:   -1,
 		ReadBufferSize:     redisBuffer,
