@@ -29,6 +29,7 @@ type shared struct {
 	breaker  *ratelimit.Breaker    // in front of Redis; nil without
 	limits   ratelimit.Limiter     // Redis behind its breaker, or Memory
 	failures ratelimit.Limiter     // of failed logins
+	notes    proxy.Shared          // nil without Redis
 
 	onError              proxy.OnError     // zero without Redis
 	local, localFailures ratelimit.Limiter // decide while Redis is down, with OnErrorLocal
@@ -55,6 +56,7 @@ func (s *server) openShared(cfg *configs.Config) error {
 		return err
 	}
 	s.shared.breaker = ratelimit.NewBreaker(limiter, s.now, s.redisChanged)
+	s.shared.notes = &redisNotes{client, s.shared.breaker, cfg.Redis.KeyPrefix, time.Duration(cfg.Redis.Timeout)}
 	// One for both: limits have different names, and Redis has room.
 	s.shared.limits, s.shared.failures = s.shared.breaker, s.shared.breaker
 	switch cfg.Redis.OnError {
