@@ -21,10 +21,20 @@ func (x *exchange) decide() error {
 	if !x.decision.Allowed() {
 		return x.denied(x.decision)
 	}
+	if err := x.servable(); err != nil {
+		x.decision.WouldDeny, x.decision.WouldDenyRule = "", "" // it is refused already
+		return err
+	}
 	if where := x.decision.WouldDenyRule; where != "" {
 		rule, _, _ := strings.Cut(where, " ") // "rules[3] at regward.yaml:31"
 		x.h.metrics.wouldDeny(rule)
 	}
+	return nil
+}
+
+// servable reports what else may stand against a request that the rules allow.
+func (x *exchange) servable() error {
+	q := &x.req
 	if x.expired && !x.leased() {
 		return x.badToken(errExpired)
 	}

@@ -18,10 +18,17 @@ const maxOverrides = 1000
 
 // Override changes limits until a time, whatever is reloaded meanwhile.
 type Override struct {
-	Limit  string // its name; "" is all of them
+	Limit  string // its name; "" is all of them but those of failed logins
 	Rate   string // as in the configuration of a limit of that count; "" leaves it
 	DryRun bool   // false leaves it
 	Until  time.Time
+}
+
+// covers reports whether o is about l. To count every limit and refuse nobody is
+// for guests who get in; who guesses passwords stays locked out, unless the limit
+// is named.
+func (o *Override) covers(l *Limit) bool {
+	return o.Limit == l.Name || o.Limit == "" && l.Count != FailedLogins
 }
 
 // overrides are those in force, by the order in which they were made.
@@ -67,7 +74,7 @@ func (s *Snapshot) ease(list []Override, now time.Time) *easing {
 			e.until = o.Until
 		}
 		for i := range e.limits {
-			if l := &e.limits[i]; o.Limit == "" || o.Limit == l.Name {
+			if l := &e.limits[i]; o.covers(l) {
 				_ = l.override(o) // what does not fit any more after a reload leaves the limit as it is
 			}
 		}
@@ -224,10 +231,11 @@ func (c *overrideCollector) Collect(ch chan<- prometheus.Metric) {
 	if len(list) == 0 || s == nil {
 		return
 	}
-	for _, l := range s.limits {
+	for i := range s.limits {
+		l := &s.limits[i]
 		var until time.Time
 		for _, o := range list {
-			if (o.Limit == "" || o.Limit == l.Name) && o.Until.After(until) {
+			if o.covers(l) && o.Until.After(until) {
 				until = o.Until
 			}
 		}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -137,4 +138,31 @@ func TestOverridesThatMakeNoSense(t *testing.T) {
 	if err := g.Override(Override{Limit: "people", DryRun: true, Until: hour}); err == nil {
 		t.Error("one more than the bound")
 	}
+}
+
+// Whoever guesses passwords stays locked out while all limits are a dry run; a
+// limit of failed logins that is named is one.
+func TestOverrideOfAllSparesFailedLogins(t *testing.T) {
+	g := newGate(t, usual+"limit people pulls 1/24h per=user\nlimit guesses failed_logins 2/15m per=ip+user")
+	until := g.clock.Now().Add(time.Hour)
+	if err := g.Override(Override{DryRun: true, Until: until}); err != nil {
+		t.Fatal(err)
+	}
+	guess := func(n int) reply { return g.get("/token?service="+gateHost, basic("carl", "wrong"+strconv.Itoa(n))) }
+	guess(1).want(t, 401)
+	guess(2).want(t, 401)
+	guess(3).want(t, 429)
+	bob := g.as("bob", pulls("shared/base"))
+	for range 2 {
+		g.get("/v2/shared/base/manifests/latest", bob).want(t, 200)
+	}
+	for limit, want := range map[string]float64{"people": float64(until.Unix()), "guesses": 0} {
+		if got := g.metric(t, "regward_limit_override_until_timestamp_seconds", limit); got != want {
+			t.Errorf("%s: the metric says %v", limit, got)
+		}
+	}
+	if err := g.Override(Override{Limit: "guesses", DryRun: true, Until: until}); err != nil {
+		t.Fatal(err)
+	}
+	guess(4).want(t, 401)
 }

@@ -34,7 +34,7 @@ func (r *Rehearsal) hold(p *Past) bool {
 		release, res, err := r.memory.Hold(context.Background(), holdings...)
 		if err == nil && !res.OK && x.req.Kind == KindUpload { // what was begun goes on
 			for i := range holdings {
-				holdings[i].Most = anyPlace
+				holdings[i].Most = ratelimit.AnyPlace
 			}
 			release, res, err = r.memory.Hold(context.Background(), holdings...)
 		}

@@ -154,6 +154,26 @@ func TestRulesInDryRunAreTold(t *testing.T) {
 	}
 }
 
+// Whoever fills a catalog, or names the scopes of a token, asks the rules as well:
+// those are no requests that would have been refused. What is refused for another
+// reason is none either.
+func TestOnlyRequestsWouldBeDenied(t *testing.T) {
+	g := newGate(t, usual+"deny everyone library/busybox pull dry_run", func(s *Settings) { s.Lease = 0 })
+	target := "/v2/library/busybox/manifests/latest"
+	ann := g.as("ann", pulls("library/busybox")) // a token is asked for
+	g.get("/v2/_catalog", who("ann")).want(t, 200)
+	g.clock.pass(time.Hour)
+	g.get(target, ann).want(t, 401) // it has run out
+	counted := func() float64 { return testutil.ToFloat64(g.metrics.rules.WithLabelValues("rules[5]", "would_deny")) }
+	if got, log := counted(), g.access.String(); got != 0 || strings.Contains(log, "would_deny") {
+		t.Errorf("%v counted: %s", got, log)
+	}
+	g.get(target, g.as("ann", pulls("library/busybox"))).want(t, 200)
+	if got, log := counted(), g.access.String(); got != 1 || strings.Count(log, "would_deny") != 1 {
+		t.Errorf("%v counted: %s", got, log)
+	}
+}
+
 func BenchmarkTopNote(b *testing.B) {
 	g, _ := manifestGate(b)
 	x := &exchange{h: g.Handler, s: g.Current(), site: g.Current().sites[gateHost][0], addr: netip.MustParseAddr("192.0.2.7"), out: 500}

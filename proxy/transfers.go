@@ -2,21 +2,15 @@ package proxy
 
 import (
 	"fmt"
-	"math"
 	"net/http"
 	"time"
 
 	"github.com/regward/regward/ratelimit"
 )
 
-const (
-	// transferPause is what who finds no place is told to wait: when one will be
-	// free nobody knows.
-	transferPause = 5 * time.Second
-
-	// anyPlace is how many places there are for what must not be refused.
-	anyPlace = math.MaxInt32
-)
+// transferPause is what who finds no place is told to wait: when one will be
+// free nobody knows.
+const transferPause = 5 * time.Second
 
 // moves reports whether a request moves a blob, and so takes a place of limits
 // of transfers: a download, the start of an upload, and each piece of one.
@@ -79,7 +73,7 @@ func (x *exchange) take(held []ask, holdings []ratelimit.Holding) error {
 	started := x.req.Kind == KindUpload
 	if started && err == nil && !res.OK {
 		for i := range holdings {
-			holdings[i].Most = anyPlace
+			holdings[i].Most = ratelimit.AnyPlace
 		}
 		release, res, err = x.h.Limiter.Hold(x.r.Context(), holdings...)
 	}

@@ -105,7 +105,7 @@ func (a *app) explain(ctx context.Context, q question) error {
 	if q.repository == "" {
 		return a.explainCaller(x)
 	}
-	return a.explainAccess(x, q)
+	return a.explainAccess(ctx, x, q)
 }
 
 // explainer is a loaded configuration and the caller it is asked about.
@@ -247,7 +247,7 @@ func (x *explainer) access(q question, action auth.Action) auth.Access {
 	return want
 }
 
-func (a *app) explainAccess(x *explainer, q question) error {
+func (a *app) explainAccess(ctx context.Context, x *explainer, q question) error {
 	action, err := parseAction(q.action)
 	if err != nil {
 		return err
@@ -277,8 +277,10 @@ func (a *app) explainAccess(x *explainer, q question) error {
 	for _, s := range steps {
 		e.Rules = append(e.Rules, ruleStep(s))
 	}
-	for _, l := range x.settings.LimitsFor(&x.caller, want) {
-		e.Limits = append(e.Limits, limitWords(l))
+	limits := x.settings.LimitsFor(&x.caller, want)
+	over := a.overridden(ctx, len(limits) > 0)
+	for _, l := range limits {
+		e.Limits = append(e.Limits, limitWords(l)+over.words(l.Name))
 	}
 	if a.json() {
 		err = a.printJSON(e)

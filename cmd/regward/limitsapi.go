@@ -14,6 +14,7 @@ import (
 
 	"github.com/regward/regward/configs"
 	"github.com/regward/regward/fleet"
+	"github.com/regward/regward/proxy"
 	"github.com/regward/regward/ratelimit"
 )
 
@@ -91,6 +92,7 @@ func (s *server) limits(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		answer.Incomplete = s.usedWords(err)
 	}
+	places := placesOf(s.handler.Limits())
 	for i := range now.cfg.Limits {
 		l := &now.cfg.Limits[i]
 		if name != "" && l.Name != name {
@@ -103,12 +105,25 @@ func (s *server) limits(w http.ResponseWriter, r *http.Request) {
 		}
 		for _, u := range usages {
 			if u.Limit == l.Name {
+				u.Size = cmp.Or(places[l.Name], u.Size)
 				one.Used = append(one.Used, s.usageState(u))
 			}
 		}
 		answer.Limits = append(answer.Limits, one)
 	}
 	writeJSON(w, http.StatusOK, answer)
+}
+
+// placesOf are how many transfers limits let run at once, by name. A place that
+// was taken beyond the limit, for an upload that must go on, does not tell.
+func placesOf(limits []proxy.Limit) map[string]int {
+	places := map[string]int{}
+	for _, l := range limits {
+		if l.Count == proxy.Transfers {
+			places[l.Name] = l.Most
+		}
+	}
+	return places
 }
 
 func (s *server) usageState(u ratelimit.Usage) usageState {

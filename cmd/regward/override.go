@@ -35,6 +35,30 @@ type overrideAnswer struct {
 	Rate   string    `json:"rate,omitempty"`
 	DryRun bool      `json:"dry_run,omitempty"`
 	Until  time.Time `json:"until,omitzero"`
+	Note   string    `json:"note,omitempty"` // what becomes of lock-outs
+}
+
+// overrideNote says what becomes of those who guess passwords, "" if nothing was
+// to be thought of.
+func overrideNote(cfg *configs.Config, o fleet.Override) string {
+	if !o.DryRun {
+		return ""
+	}
+	var spared []string
+	for i := range cfg.Limits {
+		l := &cfg.Limits[i]
+		switch {
+		case l.Count != configs.CountFailedLogins:
+		case o.Limit == l.Name:
+			return "warning: limit " + strconv.Quote(l.Name) + " locks nobody out meanwhile, however many passwords somebody guesses"
+		case o.Limit == "":
+			spared = append(spared, strconv.Quote(l.Name))
+		}
+	}
+	if len(spared) == 0 {
+		return ""
+	}
+	return "wrong passwords lock out as before: limits of failed_logins are not among all (" + strings.Join(spared, ", ") + ")"
 }
 
 // overrides answers GET /api/v1/limits/override: those in force.
@@ -77,7 +101,7 @@ func (s *server) setOverride(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.auditOverride(o, false, err)
-	writeJSON(w, http.StatusOK, overrideAnswer{done: doneOr(err), Limit: o.Limit, Rate: o.Rate, DryRun: o.DryRun, Until: o.Until.UTC()})
+	writeJSON(w, http.StatusOK, overrideAnswer{done: doneOr(err), Limit: o.Limit, Rate: o.Rate, DryRun: o.DryRun, Until: o.Until.UTC(), Note: overrideNote(s.live.Load().cfg, o)})
 }
 
 // overrideLength reads for how long.
@@ -246,7 +270,7 @@ A rate is written as in the file: 1000/6h, for a limit of bytes 20MB/s, for one 
 		}
 		return nil
 	}
-	c.Flags().BoolVar(&f.all, "all", false, "all limits at once, with --dry-run or --end")
+	c.Flags().BoolVar(&f.all, "all", false, "all limits at once but those of failed_logins, with --dry-run or --end")
 	c.Flags().StringVar(&f.rate, "rate", "", "`RATE` in place of the configured one, as in 200/s")
 	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "count what would be refused, refuse nothing")
 	c.Flags().StringVar(&f.length, "for", "", "how `LONG`, as in 2h")
@@ -310,6 +334,9 @@ func (a *app) override(ctx context.Context, limit string, f overrideFlags) error
 			what = joinWords(what, "dry run")
 		}
 		fmt.Fprintf(a.stdout, "%s: %s until %s UTC (%s); then what the configuration says\n", overrideWords(limit), what, clock(answer.Until), f.length)
+		if answer.Note != "" {
+			fmt.Fprintln(a.stdout, answer.Note)
+		}
 	}
 	return a.notShared(answer.NotShared, err)
 }
@@ -331,6 +358,46 @@ func (a *app) operator() string {
 		}
 	}
 	return "regward@" + hostname()
+}
+
+// overridesTold are the overrides of the running instance, by limit; "" is all.
+type overridesTold map[string]*overrideState
+
+// overridden asks the running instance, if there is one that answers at once,
+// what is overridden there. What is explained without one is the file.
+func (a *app) overridden(ctx context.Context, wanted bool) overridesTold {
+	client, err := a.adminClient()
+	if err != nil || !wanted {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var answer struct {
+		Overrides []fleet.Override `json:"overrides"`
+	}
+	if client.call(ctx, http.MethodGet, "/api/v1/limits/override", nil, &answer) != nil {
+		return nil
+	}
+	told := overridesTold{}
+	for _, o := range answer.Overrides {
+		told[o.Limit] = newOverrideState(o)
+	}
+	return told
+}
+
+// words are ", overridden: 200/s until 12:00 UTC", "" if the limit, which is none
+// of failed logins, is as configured.
+func (o overridesTold) words(limit string) (words string) {
+	for _, name := range []string{"", limit} {
+		if one := o[name]; one != nil {
+			what := one.Rate
+			if one.DryRun {
+				what = joinWords(what, "dry run")
+			}
+			words += ", overridden: " + what + " until " + clock(one.Until) + " UTC"
+		}
+	}
+	return words
 }
 
 // joinWords puts a comma between what is not empty.

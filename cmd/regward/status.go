@@ -282,6 +282,9 @@ func overrideLine(limit string, o *overrideState) string {
 		what = joinWords(what, "dry run")
 	}
 	line := fmt.Sprintf("override of %s: %s until %s UTC", overrideWords(limit), what, clock(o.Until))
+	if limit == "" {
+		line += ", failed_logins apart"
+	}
 	if o.By != "" {
 		line += ", by " + o.By
 	}
