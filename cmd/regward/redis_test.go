@@ -180,6 +180,53 @@ func startCluster(t *testing.T) *redisServer {
 	}
 }
 
+// stranger answers whatever is said with the same.
+func stranger(t *testing.T, answer string) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				buf := make([]byte, 4096)
+				for {
+					if _, err := c.Read(buf); err != nil {
+						return
+					}
+					if _, err := c.Write([]byte(answer)); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// halfCluster is one node that has half of the slots: those of most keys are
+// nobody's.
+func halfCluster(t *testing.T) *redisServer {
+	t.Helper()
+	s := startRedis(t, "--cluster-enabled", "yes")
+	client, err := newRedis(redisOf(t, t.TempDir(), fmt.Sprintf("{addresses: %q, timeout: 5s}", s.addr)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Do(t.Context(), "CLUSTER", "ADDSLOTSRANGE", 0, 8000).Err(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // Each mode reaches its Redis and can do what limits need; what keeps it from
 // that is told with the key that helps.
 func TestOnlineAsksRedis(t *testing.T) {
@@ -193,7 +240,8 @@ func TestOnlineAsksRedis(t *testing.T) {
 	gone := startRedis(t)
 	gone.kill()
 	names := strings.NewReplacer("PLAIN", plain.addr, "LOCKED", locked.addr, "SOCKET", "unix:"+socket, "TLS", secure.addr,
-		"SENTINEL", sentinel.addr, "CLUSTER", cluster.addr, "REPLICA", replica.addr, "GONE", gone.addr)
+		"SENTINEL", sentinel.addr, "CLUSTER", cluster.addr, "REPLICA", replica.addr, "GONE", gone.addr,
+		"LONELY", startRedis(t, "--cluster-enabled", "yes").addr, "HALF", halfCluster(t).addr, "MOVES", stranger(t, "-MOVED 1 127.0.0.1:1\r\n"))
 	for _, tt := range []struct{ redis, path, says, fix string }{
 		{"{addresses: PLAIN}", "", "", ""},
 		{"{addresses: SOCKET}", "", "", ""},
@@ -214,6 +262,10 @@ func TestOnlineAsksRedis(t *testing.T) {
 		{"{addresses: SENTINEL, mode: sentinel, master_name: othermaster}", "redis.master_name", "all sentinels", "sentinel.conf"},
 		{"{addresses: PLAIN, mode: cluster}", "redis.mode", "cluster support disabled", "write mode: single"},
 		{"{addresses: REPLICA}", "redis.addresses", "READONLY", "this is a replica"},
+		{"{addresses: LONELY}", "redis.mode", "CLUSTERDOWN", "a node of a cluster: write mode: cluster"},
+		{"{addresses: MOVES}", "redis.mode", "MOVED", "a node of a cluster: write mode: cluster"},
+		{"{addresses: LONELY, mode: cluster}", "redis.addresses", "cluster has no nodes", "serves no slot"},
+		{"{addresses: HALF, mode: cluster}", "redis.addresses", "CLUSTERDOWN", "some of the 16384 slots"},
 	} {
 		r := redisOf(t, dir, names.Replace(tt.redis))
 		var got configs.Problems
@@ -226,7 +278,7 @@ func TestOnlineAsksRedis(t *testing.T) {
 		case tt.path == "" && len(got) == 0:
 		case tt.path == "" || len(got) != 1:
 			t.Errorf("%s: %v", tt.redis, got.Error())
-		case got[0].Path != tt.path || !strings.Contains(got[0].Msg, tt.says) || !strings.Contains(got[0].Fix, tt.fix):
+		case got[0].Path != tt.path || !strings.Contains(got[0].Msg, tt.says) || !strings.Contains(got[0].Fix, names.Replace(tt.fix)):
 			t.Errorf("%s: got %v\nwant %s: …%s… fix: …%s…", tt.redis, got[0], tt.path, tt.says, tt.fix)
 		}
 		if text := got.Error(); strings.Contains(text, "letmein") || strings.Contains(text, "wrong-one") {

@@ -89,7 +89,10 @@ func redisFix(err error, r *configs.Redis) (path, fix string) {
 		{says("without any password configured"), password, "leave " + password + " out, or give Redis one"},
 		{says("NOPERM"), "redis.username", fmt.Sprintf("allow that user scripts, and its keys and channels: ~%s:* &%s:* +@all -@dangerous", r.KeyPrefix, r.KeyPrefix)},
 		{says("READONLY"), "redis.addresses", "this is a replica: name the master, or its sentinels with mode: sentinel"},
-		{says("MOVED") || says("CLUSTERDOWN"), "redis.mode", "write mode: cluster"},
+		{r.Mode == configs.RedisCluster && says("CLUSTERDOWN"), "redis.addresses", "some of the 16384 slots are served by no node that is up, and the cluster answers nothing until all are: " +
+			"see which with `redis-cli --cluster check " + r.Addresses[0] + "`, and start the node that is down or mend it with --cluster fix"},
+		{says("cluster has no nodes"), "redis.addresses", "that node has been joined to no cluster and serves no slot: join it with redis-cli --cluster create or add-node, or name another one"},
+		{says("MOVED") || says("CLUSTERDOWN"), "redis.mode", "this is a node of a cluster: write mode: cluster"},
 		{says("cluster support disabled"), "redis.mode", "write mode: single"},
 		{r.Mode == configs.RedisSingle && says("unknown command"), "redis.mode", "if this is a sentinel, write mode: sentinel and master_name"},
 		{r.Mode == configs.RedisSentinel && errors.Is(err, redis.Nil), "redis.master_name", "write the name that sentinel.conf has"},
