@@ -74,6 +74,10 @@ type Rehearsal struct {
 	spends  [8]ratelimit.Spend
 	url     url.URL
 
+	kinds map[string]Kind       // of routes with a repository, by their words
+	users map[string]string     // by name: how buckets call them
+	addrs map[netip.Addr]string // likewise
+
 	memory   *ratelimit.Memory
 	failures *ratelimit.Memory
 	begun    *lru.Cache[string, time.Time] // by client and repository: when the last pull began that others may belong to
@@ -119,7 +123,10 @@ type Outcome struct {
 // Rehearse makes a Rehearsal of settings; their logins, tokens and upstreams'
 // addresses are not looked at.
 func Rehearse(settings Settings) (*Rehearsal, error) {
-	r := &Rehearsal{}
+	r := &Rehearsal{kinds: map[string]Kind{}, users: map[string]string{}, addrs: map[netip.Addr]string{}}
+	for _, k := range []Kind{KindManifest, KindBlob, KindTags, KindReferrers, KindUploadStart, KindUpload} {
+		r.kinds[k.String()] = k
+	}
 	list := make([]auth.Place, len(settings.Upstreams))
 	for i, u := range settings.Upstreams {
 		list[i] = u.Place
@@ -241,6 +248,7 @@ func (r *Rehearsal) judge(p *Past) {
 	x.addr = p.Addr
 	x.call(auth.Identity{Name: x.s.fold(p.User), Via: p.Via})
 	x.buckets.prefix = place.Prefix
+	r.name(&x.buckets)
 	r.out.Caller = x.who
 	q := &x.req
 	if q.Kind == KindUnknown { // answered 404, and counted by nothing
@@ -274,12 +282,29 @@ func (r *Rehearsal) judge(p *Past) {
 	}
 }
 
+// name gives buckets the names of a caller who was there before.
+func (r *Rehearsal) name(b *buckets) {
+	var ok bool
+	if b.user, ok = r.users[b.c.Name]; !ok && !b.c.Anonymous() {
+		if len(r.users) >= maxRehearsed {
+			clear(r.users)
+		}
+		r.users[b.c.Name] = b.ofUser()
+	}
+	if b.addr, ok = r.addrs[b.c.Addr]; !ok {
+		if len(r.addrs) >= maxRehearsed {
+			clear(r.addrs)
+		}
+		r.addrs[b.c.Addr] = b.ofAddr()
+	}
+}
+
 // parse reads what was asked; false: it counts nothing.
 func (r *Rehearsal) parse(p *Past) bool {
-	path, query, _ := strings.Cut(p.Path, "?")
-	if p.Own && len(path) >= maxLogged && p.Repository != "" {
-		path = p.whole()
+	if p.Own && p.Repository != "" && r.parsed(p) {
+		return true
 	}
+	path, query, _ := strings.Cut(p.Path, "?")
 	if path != "/v2" && !strings.HasPrefix(path, "/v2/") {
 		r.out.Skip = SkipElsewhere
 		return false
@@ -305,15 +330,18 @@ func (r *Rehearsal) parse(p *Past) bool {
 	return true
 }
 
-// whole is a path that the log has cut, from what else is there.
-func (p *Past) whole() string {
-	q := Request{Repository: p.Repository, Reference: p.Reference}
-	for q.Kind = KindManifest; q.Kind < KindUnknown && q.Kind.String() != p.Route; q.Kind++ {
+// parsed takes the parts that regward's own log tells: they were parsed once,
+// and the path may have been cut. Its query, and an upload's id, are not in the
+// log; no limit depends on them.
+func (r *Rehearsal) parsed(p *Past) bool {
+	kind, ok := r.kinds[p.Route]
+	if !ok || !kind.serves(p.Method) {
+		return false
 	}
-	if q.Kind == KindUpload {
-		q.Reference = "-" // not in the log; nothing depends on it
-	}
-	return q.Path()
+	q := &r.x.req
+	*q = Request{Kind: kind, Method: p.Method, Repository: p.Repository, Reference: p.Reference}
+	q.Wants = q.wants()
+	return true
 }
 
 // locate finds the repository's place. The name that rules knew it by, where

@@ -178,30 +178,36 @@ func canonicalPath(u *url.URL) (path string, colon bool, err error) {
 		}
 		path, colon = path[:i]+":"+path[i+3:], true
 	}
+	proper, start := true, 1 // where the segment begins
 	for i := 0; i < len(path); i++ {
-		if !pathByte(path[i]) {
+		switch c := path[i]; {
+		case !pathByte(c):
 			return "", false, errTarget()
+		case c == '/':
+			proper = proper && (i == 0 || properSegment(path[start:i]))
+			start = i + 1
 		}
 	}
 	if path == "/v2" || path == "/v2/" {
 		return "", colon, nil // C16
 	}
-	path, inside := strings.CutPrefix(path, "/v2/")
+	below, inside := strings.CutPrefix(path, "/v2/")
 	if !inside {
 		return "", false, refuse(http.StatusNotFound, "NAME_UNKNOWN", "there is nothing at this path")
 	}
-	if strings.HasSuffix(path, "/blobs/uploads/") {
-		path = path[:len(path)-1]
+	if strings.HasSuffix(below, "/blobs/uploads/") {
+		below = below[:len(below)-1]
+	} else {
+		proper = proper && properSegment(path[start:])
 	}
-	for rest, more := path, true; more; {
-		var segment string
-		segment, rest, more = strings.Cut(rest, "/")
-		if segment == "" || segment == "." || segment == ".." {
-			return "", false, errTarget()
-		}
+	if !proper {
+		return "", false, errTarget()
 	}
-	return path, colon, nil
+	return below, colon, nil
 }
+
+// properSegment reports whether s may stand between slashes.
+func properSegment(s string) bool { return s != "" && s != "." && s != ".." }
 
 // pathByte reports whether c may stand in a path unescaped: unreserved and
 // sub-delims of RFC 3986 but for ";", and ":", "@", "/".
