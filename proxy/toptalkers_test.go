@@ -158,13 +158,19 @@ func TestRulesInDryRunAreTold(t *testing.T) {
 // those are no requests that would have been refused. What is refused for another
 // reason is none either.
 func TestOnlyRequestsWouldBeDenied(t *testing.T) {
-	g := newGate(t, usual+"deny everyone library/busybox pull dry_run", func(s *Settings) { s.Lease = 0 })
+	g := newGate(t, usual+"deny everyone library/busybox pull dry_run\ndeny everyone coolteam/app push dry_run", func(s *Settings) { s.Upstreams[0].ReadOnly = "closed" })
 	target := "/v2/library/busybox/manifests/latest"
 	ann := g.as("ann", pulls("library/busybox")) // a token is asked for
 	g.get("/v2/_catalog", who("ann")).want(t, 200)
 	g.clock.pass(time.Hour)
 	g.get(target, ann).want(t, 401) // it has run out
-	counted := func() float64 { return testutil.ToFloat64(g.metrics.rules.WithLabelValues("rules[5]", "would_deny")) }
+	g.do("PUT", "/v2/coolteam/app/manifests/1", g.as("ann", pushes("coolteam/app")), body(image)).want(t, 403)
+	counted := func() (n float64) {
+		for _, rule := range []string{"rules[5]", "rules[6]"} {
+			n += testutil.ToFloat64(g.metrics.rules.WithLabelValues(rule, "would_deny"))
+		}
+		return n
+	}
 	if got, log := counted(), g.access.String(); got != 0 || strings.Contains(log, "would_deny") {
 		t.Errorf("%v counted: %s", got, log)
 	}
