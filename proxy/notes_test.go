@@ -479,7 +479,7 @@ func TestOnePasswordAtManyInstancesAtOnce(t *testing.T) {
 			}
 		})
 	}
-	waitFor(t, "as many questions as may be", func() bool { return p.held.Load() == maxWrong })
+	waitFor(t, "as many questions as may be", func() bool { return p.held.Load() >= maxWrong })
 	close(p.gate)
 	wg.Wait()
 }
