@@ -42,7 +42,8 @@ func (panicky) SetReadDeadline(time.Time) error { panic("the request is over") }
 func TestNoDeadlineOfARequestThatIsOver(t *testing.T) {
 	r, w := io.Pipe()
 	req, _ := http.NewRequest("PUT", "https://x/", r)
-	x := &exchange{r: req, s: &Snapshot{}, w: panicky{}}
+	x := &exchange{h: &Handler{}, r: req, s: &Snapshot{}, w: panicky{}}
+	x.h.snapshot.Store(x.s)
 	body := newClientBody(x)
 	body.next = time.Now().Add(time.Hour)
 	go func() { _, _ = w.Write([]byte("begun")) }()

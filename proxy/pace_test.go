@@ -307,10 +307,11 @@ func TestLimitOfAReloadHoldsForWhatIsUnderWay(t *testing.T) {
 	}
 }
 
-// roughly is near for what is in buffers when the limit comes.
+// roughly is near for the half of something, where some of the other half may be
+// in buffers when the limit comes.
 func roughly(t *testing.T, what string, got, want time.Duration) {
 	t.Helper()
-	if got < want/2 || got > want*2 {
+	if got < want/2 || got > want*2+2*time.Second {
 		t.Errorf("%s took %v, want %v", what, got, want)
 	}
 }
