@@ -317,7 +317,7 @@ func TestLongLinesTakeBoundedMemory(t *testing.T) {
 		var before, now runtime.MemStats
 		runtime.ReadMemStats(&before)
 		most := uint64(0)
-		n := 1500
+		n := 700
 		in := &generated{n: n, line: func(i int) string {
 			if i%500 == 0 {
 				runtime.GC()
@@ -330,7 +330,7 @@ func TestLongLinesTakeBoundedMemory(t *testing.T) {
 		if err != nil && !errors.Is(err, ErrNothing) {
 			t.Fatal(err)
 		}
-		if grown := int64(most) - int64(before.HeapAlloc); grown > 3*maxHeld {
+		if grown := int64(most) - int64(before.HeapAlloc); grown > 2*maxHeld {
 			t.Errorf("%s: %d MB held", tt.format, grown>>20)
 		}
 	}
