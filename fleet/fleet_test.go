@@ -632,7 +632,8 @@ func TestKeysOfAnotherKind(t *testing.T) {
 }
 
 func TestAServerThatIsNoRedis(t *testing.T) {
-	for _, says := range []string{"HTTP/1.1 400 Bad Request\r\n\r\n", "*-5\r\n", "*0\r\n*0\r\n*0\r\n", "$99999999999\r\n", "+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n", ""} {
+	for _, says := range []string{"HTTP/1.1 400 Bad Request\r\n\r\n", "*-5\r\n", "*0\r\n*0\r\n*0\r\n", "$99999999999\r\n", "+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n", "",
+		"*6\r\n$3\r\n1", "*2\r\n*1\r\n:1\r\n*1\r\n:1\r\n", "*6\r\n:1\r\n:1\r\n+g\r\n:1\r\n:1\r\n+{\r\n", "-ERR no\r\n", strings.Repeat("*1\r\n", 1000)} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		must(t, err)
 		go func() {
