@@ -36,7 +36,9 @@ limits:
 // in front of a registry that gives any layer under any name.
 func TestAPushThroughBothInstancesWithSharedBlobs(t *testing.T) {
 	t.Parallel()
-	s, _ := stocked(t, func(t testing.TB) *standin { return newNexus(t, nexus{release: "3.96.3-01", route: "path", bearer: true}) })
+	s, _ := stocked(t, func(t testing.TB) *standin {
+		return newNexus(t, nexus{release: "3.96.3-01", route: "path", bearer: true})
+	})
 	f := behindPlain(t, 2, &upstream{config: s.settings()}, teamRules+startRedis(t).config(""))
 	host := startHAProxy(t, f)
 	for _, name := range []string{"crane", "skopeo", "regctl"} {
