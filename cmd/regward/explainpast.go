@@ -334,12 +334,12 @@ func printTold(w io.Writer, t *told, answer refusalsAnswer) {
 	if t.Times > 1 {
 		first = append(first, fmt.Sprintf("x%d since %s", t.Times, clock(t.Since)))
 	}
-	fmt.Fprintln(w, strings.Join(slices.DeleteFunc(first, func(s string) bool { return s == "" }), "  "))
+	fmt.Fprintln(w, harmless(strings.Join(slices.DeleteFunc(first, func(s string) bool { return s == "" }), "  ")))
 	switch {
 	case t.Decision != "":
-		fmt.Fprintln(w, indent+t.Decision)
+		fmt.Fprintln(w, harmless(indent+t.Decision))
 	case t.Message != "":
-		fmt.Fprintln(w, indent+t.Message)
+		fmt.Fprintln(w, harmless(indent+t.Message))
 	}
 	line := indent + "likely: " + t.Likely
 	if t.Config != "" {
@@ -352,7 +352,7 @@ func printTold(w io.Writer, t *told, answer refusalsAnswer) {
 			line += ", no longer current"
 		}
 	}
-	fmt.Fprintln(w, line)
+	fmt.Fprintln(w, harmless(line))
 }
 
 // clock is a time of today; older ones have their date. Everything is in UTC,

@@ -19,7 +19,7 @@ func (r *findings) print(w io.Writer) error {
 	fmt.Fprintf(&b, "%s on %s, %s to %s UTC\n", r.Config, plural(int(r.Logs.Requests), "request"), moment(r.Logs.First), moment(r.Logs.Last))
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, f := range r.Logs.Files {
-		fmt.Fprintf(t, "  %s\t%s\t%s\n", f.Name, f.Format, plural(int(f.Requests), "request"))
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", harmless(f.Name), f.Format, plural(int(f.Requests), "request"))
 	}
 	t.Flush()
 	r.printLimits(&b)
@@ -80,7 +80,7 @@ func (l *limitReport) printWho(b *strings.Builder) {
 		if c.Times > 1 {
 			spells = fmt.Sprintf(" in %d spells, the longest %s", c.Times, lasting(c.Longest))
 		}
-		fmt.Fprintf(t, "  %s\t%s\tfirst %s\t%s%s%s\n", clientName(c.Client), ofAll(c.Throttled, c.Asked)+" of "+plural(int(c.Asked), "request"), moment(c.First), out, lasting(c.Seconds), spells)
+		fmt.Fprintf(t, "  %s\t%s\tfirst %s\t%s%s%s\n", harmless(clientName(c.Client)), ofAll(c.Throttled, c.Asked)+" of "+plural(int(c.Asked), "request"), moment(c.First), out, lasting(c.Seconds), spells)
 	}
 	t.Flush()
 	if more := len(l.Who) - maxNamed; more > 0 {
@@ -124,7 +124,7 @@ func (r *findings) printDenials(b *strings.Builder) {
 			more++
 			continue
 		}
-		fmt.Fprintf(t, "    %s\t%s\t%s\t%s, first %s\n", d.Who, d.Action, d.Repository, plural(int(d.Requests), "request"), moment(d.First))
+		fmt.Fprintf(t, "    %s\t%s\t%s\t%s, first %s\n", harmless(d.Who), d.Action, harmless(d.Repository), plural(int(d.Requests), "request"), moment(d.First))
 	}
 	flush()
 }

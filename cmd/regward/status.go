@@ -207,7 +207,7 @@ func (st *status) print(w io.Writer, now time.Time) {
 		if u.Budget != nil {
 			line += fmt.Sprintf(", %d pulls left of %d", u.Budget.Remaining, u.Budget.Limit)
 		}
-		fmt.Fprintln(w, line)
+		fmt.Fprintln(w, harmless(line))
 	}
 	for _, name := range slices.Sorted(maps.Keys(st.Certificates)) {
 		end := st.Certificates[name]
@@ -311,7 +311,11 @@ type table struct{ w *tabwriter.Writer }
 
 func newTable(w io.Writer) table { return table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
 
+// row writes cells, which may hold what others typed.
 func (t table) row(cells ...string) {
+	for i, c := range cells {
+		cells[i] = harmless(c)
+	}
 	fmt.Fprintln(t.w, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
 }
 

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -228,7 +229,7 @@ func cut(line string, width int) string {
 // print writes the three tables, at most rows of each. What others typed may be
 // among the names: it reaches no terminal as it is.
 func (t *topAnswer) print(w io.Writer, rows, width int) {
-	head := fmt.Sprintf("regward top  %s  %s UTC  a minute's worth, %s", t.Host, t.At.UTC().Format("15:04:05"), harmless(t.of()))
+	head := harmless(fmt.Sprintf("regward top  %s  %s UTC  a minute's worth, %s", t.Host, t.At.UTC().Format("15:04:05"), t.of()))
 	if width > 0 {
 		head = "q quits  " + head
 	}
@@ -241,7 +242,7 @@ func (t *topAnswer) print(w io.Writer, rows, width int) {
 	tab := newTable(w)
 	tab.row("LIMIT", "THROTTLED", "WOULD THROTTLE")
 	for _, l := range t.Limits[:min(rows, len(t.Limits))] {
-		tab.row(harmless(l.Name), figure(l.Throttled), figure(l.Would))
+		tab.row(l.Name, figure(l.Throttled), figure(l.Would))
 	}
 	tab.flush()
 }
@@ -250,7 +251,7 @@ func printTalkers(w io.Writer, what string, list []talker, rows int) {
 	tab := newTable(w)
 	tab.row(what, "REQUESTS", "PULLS", "PUSHES", "TO THEM", "FROM THEM", "THROTTLED", "WOULD")
 	for _, t := range list[:min(rows, len(list))] {
-		tab.row(harmless(t.Name), figure(t.Requests), figure(t.Pulls), figure(t.Pushes), bytesWords(int64(t.BytesOut)), bytesWords(int64(t.BytesIn)), figure(t.Throttled), figure(t.Would))
+		tab.row(t.Name, figure(t.Requests), figure(t.Pulls), figure(t.Pushes), bytesWords(int64(t.BytesOut)), bytesWords(int64(t.BytesIn)), figure(t.Throttled), figure(t.Would))
 	}
 	tab.flush()
 }
@@ -266,12 +267,13 @@ func figure(n float64) string {
 	return strconv.FormatFloat(n, 'f', 0, 64)
 }
 
-// harmless is a name that does nothing to a terminal.
-func harmless(name string) string {
+// harmless is a line, or what others typed for a part of one, that does nothing
+// to a terminal and ends no line.
+func harmless(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || 0x7f <= r && r < 0xa0 || r == 0x202e || r == 0x2066 || r == 0x2067 {
+		if !unicode.IsPrint(r) { // control characters, and what turns the way of writing round
 			return '?'
 		}
 		return r
-	}, name)
+	}, text)
 }
