@@ -86,12 +86,16 @@ func (s *sharedState) gone(err error) {
 }
 
 // LimiterIs takes note that the shared limiter is down, or is back, whether or
-// not a request has asked it.
+// not a request has asked it. When it is back the other instances are told what
+// they could not be: that must not wait until somebody asks this one.
 func (h *Handler) LimiterIs(down bool, err error) {
 	if down {
 		h.shared.gone(err)
-	} else {
-		h.shared.ok()
+		return
+	}
+	h.shared.ok()
+	if h.notes.kept() {
+		go func() { _ = h.notes.settle(context.Background()) }() // else the next who asks does
 	}
 }
 

@@ -275,6 +275,30 @@ func TestSharedBlobs_WhatIsDeletedIsGoneForAllInstances(t *testing.T) {
 	}
 }
 
+// Whoever deleted while Redis was away may be asked nothing for hours: the others
+// hear of it when Redis is back, not when somebody comes.
+func TestSharedBlobs_WhatIsDeletedIsToldWhenRedisIsBack(t *testing.T) {
+	p, _, bob := sharedInstances(t)
+	p.to(0).upload("bob/tools", "layer", bob)
+	p.to(0).upload("bob/tools", "config", bob)
+	layer := digestOf([]byte("layer"))
+	m := imageOf(digestOf([]byte("config")), layer)
+	p.to(1).blob(layer, bob).want(t, 200)
+	p.board.goes(true)
+	p.to(0).put("v1", imageType, m, bob).want(t, 201)
+	p.do("DELETE", "/v2/bob/tools/manifests/"+digestOf(m), bob).want(t, 202)
+	p.all[0].LimiterIs(true, errors.New("gone"))
+	p.board.goes(false)
+	p.all[0].LimiterIs(false, nil)
+	p.to(1)
+	for tries := 0; p.blob(layer, bob).StatusCode != 404; tries++ {
+		if p.clock.pass(deletionsEvery); tries == 1000 {
+			t.Fatal("another instance serves it still")
+		}
+		time.Sleep(time.Millisecond) // it is told behind everybody's back
+	}
+}
+
 func TestSharedBlobs_APushGoesThroughOneInstanceWhileNothingIsShared(t *testing.T) {
 	p, _, bob := sharedInstances(t)
 	layer, config := digestOf([]byte("layer")), digestOf([]byte("config"))
