@@ -91,7 +91,8 @@ func inForce(list []Override, now time.Time) (in []Override) {
 	return in
 }
 
-// override changes l, or says why it cannot.
+// override changes l, or says why it cannot. A burst that l has of its own stays:
+// 40/s with a burst of 4000, eased to 200/s, must not let fewer come at once.
 func (l *Limit) override(o Override) (err error) {
 	rate, most := l.Rate, l.Most
 	switch {
@@ -104,9 +105,15 @@ func (l *Limit) override(o Override) (err error) {
 		if rate, err = ratelimit.ParseByteRate(o.Rate); err != nil {
 			return fmt.Errorf("limit %s: %w", l.Name, err)
 		}
+		if usual, err := ratelimit.ParseByteRate(l.Rate.ByteString()); err == nil && usual.Burst != l.Rate.Burst {
+			rate.Burst = l.Rate.Burst
+		}
 	default:
 		if rate, err = ratelimit.ParseRate(o.Rate); err != nil {
 			return fmt.Errorf("limit %s: %w", l.Name, err)
+		}
+		if l.Rate.Burst != l.Rate.Events {
+			rate.Burst = l.Rate.Burst
 		}
 	}
 	l.Rate, l.Most, l.DryRun = rate, most, l.DryRun || o.DryRun

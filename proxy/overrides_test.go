@@ -49,6 +49,30 @@ func TestOverrideHoldsAtOnceAndEndsByItself(t *testing.T) {
 	}
 }
 
+// Eased, a limit must not throw out the wave that its burst was made for.
+func TestOverrideLeavesABurstAsItIs(t *testing.T) {
+	g := newGate(t, usual+"limit people pulls 3/24h per=user burst=6\nlimit usual pulls 9/h per=ip\nlimit line bytes 1MB/s burst=7000000\nlimit lane bytes 1MB/s")
+	pull := func() reply { return g.get("/v2/shared/base/manifests/latest", g.as("bob", pulls("shared/base"))) }
+	for range 4 {
+		pull().want(t, 200)
+	}
+	until := g.clock.Now().Add(time.Hour)
+	for limit, rate := range map[string]string{"people": "2/h", "usual": "20/h", "line": "5MB/s", "lane": "5MB/s"} {
+		if err := g.Override(Override{Limit: limit, Rate: rate, Until: until}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := map[string]int{"people": 6, "usual": 20, "line": 7_000_000, "lane": 5_000_000}
+	for _, l := range g.Limits() {
+		if n := want[l.Name]; n > 0 && l.Rate.Burst != n {
+			t.Errorf("%s: burst %d, want %d", l.Name, l.Rate.Burst, n)
+		}
+	}
+	pull().want(t, 200)
+	pull().want(t, 200)
+	pull().want(t, 429)
+}
+
 // metric is the value with that one label, 0 if there is none.
 func (g *gate) metric(t *testing.T, name, label string) float64 {
 	t.Helper()
