@@ -75,6 +75,15 @@ func (r Rate) usage(k Key, spent float64) Usage {
 	}
 }
 
+// At is u as the next Spend with rate r will find it: what is used stays used,
+// as far as the new bucket holds it. Places have no rate and stay as they are.
+func (u Usage) At(r Rate) Usage {
+	if u.Rate.Events == 0 || r.Events == 0 || u.Rate == r {
+		return u
+	}
+	return r.usage(u.Key, min(float64(u.Used), float64(r.Burst)))
+}
+
 // result tells of spend i of a bucket with so many tokens; need is what was
 // asked for if it is refused.
 func (r Rate) result(tokens float64, i, need int, ok bool) Result {

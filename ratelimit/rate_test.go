@@ -153,3 +153,28 @@ func FuzzParseRate(f *testing.F) {
 		}
 	})
 }
+
+// A bucket that nobody has asked since its limit changed is told as the next to ask will find it.
+func TestUsageAtTheRateOfNow(t *testing.T) {
+	three := ratelimit.Usage{Key: ratelimit.Key{Limit: "people", Client: "user:ann"}, Rate: ratelimit.Rate{Events: 3, Per: time.Hour, Burst: 3}, Size: 3, Used: 3,
+		RetryAfter: 20 * time.Minute, Reset: time.Hour}
+	places := ratelimit.Usage{Key: ratelimit.Key{Limit: "blobs", Client: "user:ann"}, Size: 2, Used: 2}
+	for name, c := range map[string]struct {
+		u           ratelimit.Usage
+		rate        ratelimit.Rate
+		used, size  int
+		next, reset time.Duration
+	}{
+		"the same": {three, three.Rate, 3, 3, 20 * time.Minute, time.Hour},
+		"raised":   {three, ratelimit.Rate{Events: 6, Per: time.Minute, Burst: 6}, 3, 6, 0, 30 * time.Second},
+		"lowered":  {three, ratelimit.Rate{Events: 2, Per: time.Hour, Burst: 2}, 2, 2, 30 * time.Minute, time.Hour},
+		"faster":   {three, ratelimit.Rate{Events: 60, Per: time.Minute, Burst: 3}, 3, 3, time.Second, 3 * time.Second},
+		"gone":     {three, ratelimit.Rate{}, 3, 3, 20 * time.Minute, time.Hour},
+		"places":   {places, three.Rate, 2, 2, 0, 0},
+	} {
+		got := c.u.At(c.rate)
+		if got.Key != c.u.Key || got.Used != c.used || got.Size != c.size || got.RetryAfter.Round(time.Second) != c.next || got.Reset.Round(time.Second) != c.reset {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}

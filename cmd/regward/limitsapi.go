@@ -37,7 +37,8 @@ type limitsAnswer struct {
 type limitStatus struct {
 	Name     string         `json:"name"`
 	Count    string         `json:"count"`
-	Rate     string         `json:"rate"` // as configured
+	Rate     string         `json:"rate"`            // as configured
+	Burst    string         `json:"burst,omitempty"` // as configured, where it is not what the rate says
 	Per      string         `json:"per"`
 	DryRun   bool           `json:"dry_run,omitempty"`
 	Where    string         `json:"where"`
@@ -98,7 +99,7 @@ func (s *server) limits(w http.ResponseWriter, r *http.Request) {
 		if name != "" && l.Name != name {
 			continue
 		}
-		one := limitStatus{Name: l.Name, Count: string(l.Count), Rate: cmp.Or(string(l.RateText), l.Rate.String()), Per: string(l.Per),
+		one := limitStatus{Name: l.Name, Count: string(l.Count), Rate: cmp.Or(string(l.RateText), l.Rate.String()), Burst: string(l.BurstText), Per: string(l.Per),
 			DryRun: l.DryRun, Where: l.Where, Used: []usageState{}}
 		if o, ok := over[l.Name]; ok {
 			one.Override = newOverrideState(o)
@@ -137,6 +138,18 @@ func (s *server) usageState(u ratelimit.Usage) usageState {
 	return one
 }
 
+// asNow makes of usages, which are of the rates that were asked with last, what
+// the limits of this moment make of them: one that was just overridden, say.
+func asNow(usages []ratelimit.Usage, limits []proxy.Limit) {
+	rates := map[string]ratelimit.Rate{}
+	for i := range limits {
+		rates[limits[i].Name] = limits[i].Rate
+	}
+	for i := range usages {
+		usages[i] = usages[i].At(rates[usages[i].Limit])
+	}
+}
+
 // used lists what is used up, of one limit or of all, and if user is not empty
 // only what that user takes from. An error comes with a part.
 func (s *server) used(r *http.Request, limit, user string, cfg *configs.Config, most int) ([]ratelimit.Usage, error) {
@@ -154,6 +167,7 @@ func (s *server) used(r *http.Request, limit, user string, cfg *configs.Config, 
 			return !slices.Contains(clients, u.Client) && !strings.HasSuffix(u.Client, " "+clients[0])
 		})
 	}
+	asNow(usages, s.handler.Limits())
 	return usages[:min(len(usages), most)], err
 }
 

@@ -85,7 +85,11 @@ func (l *limitsAnswer) print(w io.Writer, now time.Time) {
 	}
 	for i := range l.Limits {
 		one := &l.Limits[i]
-		line := fmt.Sprintf("%s: %s %s per %s", one.Name, one.Rate, one.Count, one.Per)
+		rate := one.Rate
+		if one.Burst != "" {
+			rate += " burst " + one.Burst
+		}
+		line := fmt.Sprintf("%s: %s %s per %s", one.Name, rate, one.Count, one.Per)
 		if one.DryRun {
 			line += ", dry run"
 		}

@@ -15,6 +15,7 @@ func limited() string {
 	return strings.Replace(sockets(), "log:", `limits:
   - {name: people, count: pulls, rate: 2/h, per: user}
   - {name: flow, count: bytes, rate: 100MB/s, per: ip}
+  - {name: wave, count: pushes, rate: 9/s, burst: 900, per: user}
 log:`, 1)
 }
 
@@ -44,7 +45,7 @@ func (r *running) manifest(user string) int {
 func TestLimitsAreShownResetAndOverridden(t *testing.T) {
 	config := strings.Replace(limited(), `audit: "off"`, "audit: DIR/audit.log", 1)
 	r := begin(t, config, nil, nil)
-	out := r.says(t, "limits show", exitDone, "people: 2/h pulls per user", "nothing is used up", "flow: 100MB/s bytes per ip", "failed_logins: 10/15m failed_logins per ip and user", "counted by this instance alone")
+	out := r.says(t, "limits show", exitDone, "people: 2/h pulls per user", "nothing is used up", "flow: 100MB/s bytes per ip", "wave: 9/s burst 900 pushes per user", "failed_logins: 10/15m failed_logins per ip and user", "counted by this instance alone")
 	if strings.Contains(out, "user:ann") {
 		t.Errorf("somebody uses what nobody asked for:\n%s", out)
 	}
@@ -63,6 +64,7 @@ func TestLimitsAreShownResetAndOverridden(t *testing.T) {
 
 	r.says(t, "limits override people --rate 2MB/s --for 2h", exitFailed, "rate:")
 	r.says(t, "limits override people --rate 100/h --for 2h", exitDone, `limit "people": 100/h until`)
+	r.says(t, "limits show --limit people", exitDone, "user:ann", "1 of 100 used") // before anybody asks again
 	for range 5 {
 		r.pullOf("ann", 200)
 	}
