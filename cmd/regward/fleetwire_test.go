@@ -78,6 +78,15 @@ func TestAReloadReachesTheOthers(t *testing.T) {
 	two.edit("groups: {coolteam: [ann]}", "groups: {coolteam: [bob]}")
 	one.says(t, "reload", exitDone)
 	two.log.await(t, `"trigger":"reload asked by `+hostname()+`"`, 1)
+	for asked := time.Now(); ; { // and say so before they would do it of themselves, every 5 s
+		_, text, _ := one.command("status", "--output", "json")
+		if strings.Contains(text, two.live.Load().cfg.Version) {
+			break
+		}
+		if time.Since(asked) > 3*time.Second {
+			t.Fatalf("status of the one still tells what the other had before the reload:\n%s", text)
+		}
+	}
 }
 
 // Redis dies: requests go on, /readyz says so with 200, status since when, and

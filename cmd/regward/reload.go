@@ -163,6 +163,9 @@ func (s *server) commit(next *candidate, old *live, trigger string) outcome {
 	}
 	s.log.Info("configuration loaded", zap.String("trigger", trigger), zap.String("config", o.Version), zap.Strings("changes", o.Changes))
 	s.auditReload(trigger, o)
+	if f := s.shared.fleet.Load(); f != nil {
+		f.Look() // which also tells the others' status what is loaded now
+	}
 	return o
 }
 
