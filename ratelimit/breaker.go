@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -17,6 +18,14 @@ const (
 	// idleEvery how long it is believed to be well without an answer.
 	probeEvery = 250 * time.Millisecond
 	idleEvery  = 5 * time.Second
+
+	// callsAtOnce is how many callers ask at once; the others wait in line for
+	// longestLine at most. The server's time to answer begins when it is asked: one
+	// client with a thousand requests in flight must not make it look dead, for
+	// then limits would not be shared, or not hold at all. Eight of the connections
+	// to it stay for who is not in line.
+	callsAtOnce = 24
+	longestLine = time.Second
 )
 
 // Outage tells of a Limiter that is down.
@@ -39,6 +48,8 @@ type Breaker struct {
 	now     func() time.Time
 	changed func(down bool, o Outage)
 
+	line        chan struct{} // holds one for each who asks
+	patience    time.Duration // of who waits there
 	every, idle time.Duration // between probes
 	wake        chan struct{}
 	cancel      context.CancelFunc
@@ -87,7 +98,8 @@ func newBreaker(l Limiter, now func() time.Time, changed func(down bool, o Outag
 	if changed == nil {
 		changed = func(bool, Outage) {}
 	}
-	b := &Breaker{behind: l, now: now, changed: changed, every: every, idle: idle, wake: make(chan struct{}, 1)}
+	b := &Breaker{behind: l, now: now, changed: changed, every: every, idle: idle, wake: make(chan struct{}, 1),
+		line: make(chan struct{}, callsAtOnce), patience: longestLine}
 	b.probe = func(ctx context.Context) error {
 		_, err := l.Take(ctx, Spend{Key: Key{Limit: "probe", Client: "probe"}, Rate: Rate{Events: 1, Per: time.Second, Burst: 1}})
 		return err
@@ -166,14 +178,38 @@ func (b *Breaker) Probe(ctx context.Context) error {
 }
 
 // Ask calls what asks the same server as the Limiter behind, or does not. An
-// error that says so of the server is ErrUnavailable.
+// error that says so of the server is ErrUnavailable; ErrBusy is none of its.
 func (b *Breaker) Ask(call func() error) error {
 	if err := b.admit(); err != nil {
+		return err
+	}
+	if err := b.queue(); err != nil {
+		return err
+	}
+	defer func() { <-b.line }()
+	if err := b.admit(); err != nil { // it was found out meanwhile
 		return err
 	}
 	err := call()
 	b.learn(err, false)
 	return err
+}
+
+// queue waits until it is the caller's turn.
+func (b *Breaker) queue() error {
+	select {
+	case b.line <- struct{}{}:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(b.patience)
+	defer timer.Stop()
+	select {
+	case b.line <- struct{}{}:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("%w: no turn within %v", ErrBusy, b.patience)
+	}
 }
 
 // brokenError is what callers get during an outage.

@@ -4,9 +4,13 @@ import "time"
 
 // Bounds that tests hit.
 const (
-	MaxWait    = maxWait
-	BreakAfter = breakAfter
+	MaxWait     = maxWait
+	BreakAfter  = breakAfter
+	CallsAtOnce = callsAtOnce
 )
+
+// SetPatience is how long who finds a line waits in it.
+func (b *Breaker) SetPatience(d time.Duration) { b.patience = d }
 
 // NewHastyBreaker is NewBreaker with a pace of its own.
 func NewHastyBreaker(l Limiter, now func() time.Time, changed func(down bool, o Outage), every, idle time.Duration) *Breaker {

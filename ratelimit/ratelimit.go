@@ -14,6 +14,10 @@ import (
 // no sense, or that the context ended.
 var ErrUnavailable = errors.New("ratelimit: limiter cannot be asked")
 
+// ErrBusy reports that more is asked, or held, at once than one process may: too
+// much work here, which says nothing of the Limiter.
+var ErrBusy = errors.New("ratelimit: too much is asked at once")
+
 // ErrNoBucket reports a Reset of what nothing was spent from.
 var ErrNoBucket = errors.New("ratelimit: nothing is used up there")
 

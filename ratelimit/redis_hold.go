@@ -89,7 +89,7 @@ func (r *Redis) name(all []wanted) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.held+len(all) > r.mostHeld {
-		return fmt.Errorf("%w: %d places are held here, no more can be", ErrUnavailable, r.held)
+		return fmt.Errorf("%w: %d places are held here, no more can be", ErrBusy, r.held)
 	}
 	for i := range all {
 		r.numbered++
