@@ -397,3 +397,18 @@ func TestRefusalsAreFoundByEitherName(t *testing.T) {
 		}
 	}
 }
+
+// The log may be a terminal, and strangers write into it.
+func TestWhatStrangersWriteDoesNothingToATerminal(t *testing.T) {
+	for from, want := range map[string]string{
+		"docker/28.5 go/1.26 (linux)":          "docker/28.5 go/1.26 (linux)",
+		"Jürgen 李 \u00a9":                      "Jürgen 李 ©",
+		"a\x1b[31m\u009b31m\u202e\u2028\x7f\n": "a?[31m?31m????",
+		"a\x9bb":                               "a\ufffdb",
+		strings.Repeat("x", maxLogged) + "y":   strings.Repeat("x", maxLogged),
+	} {
+		if got := short(from); got != want {
+			t.Errorf("%q: %q, want %q", from, got, want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"go.uber.org/zap"
 
@@ -244,8 +245,23 @@ func (x *exchange) user() string {
 	return x.who.Name
 }
 
-// short bounds what a stranger writes into our logs.
-func short(s string) string { return s[:min(len(s), maxLogged)] }
+// short bounds what a stranger writes into our logs, and what it does to the
+// terminal of who reads them: JSON lets control characters beyond ASCII pass, and
+// those that turn the way of writing round.
+func short(s string) string {
+	s = s[:min(len(s), maxLogged)]
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] >= 0x7f {
+			return strings.Map(func(r rune) rune {
+				if !unicode.IsPrint(r) {
+					return '?'
+				}
+				return r
+			}, s)
+		}
+	}
+	return s
+}
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
