@@ -281,8 +281,8 @@ type sometimes struct{ next atomic.Int64 }
 func (s *sometimes) do(now time.Time, f func()) { s.every(now, time.Minute, f) }
 
 func (s *sometimes) every(now time.Time, while time.Duration, f func()) {
-	next := s.next.Load()
-	if now.Unix() >= next && s.next.CompareAndSwap(next, now.Add(while).Unix()) {
+	next, after := s.next.Load(), now.Add(while).Unix()
+	if (now.Unix() >= next || next > after) && s.next.CompareAndSwap(next, after) { // next > after: the clock was set back
 		f()
 	}
 }
