@@ -19,7 +19,7 @@ import (
 // not changed after Load.
 type Config struct {
 	Name     string   `yaml:"-"` // of the file, as messages show it
-	Version  string   `yaml:"-"` // eight hex digits of a hash of what was written, secrets left out
+	Version  string   `yaml:"-"` // eight hex digits of a hash of what it asks for; see version
 	Warnings Problems `yaml:"-"` // warnings and notes; errors never get this far
 
 	Hostname  []string   `yaml:"hostname"` // names, IP addresses (IPv6 bare), with a port where the file has one: name:port, [::1]:8443

@@ -31,9 +31,10 @@ type reader struct {
 type source struct {
 	file   string
 	values map[string]origin
-	files  []string // all that the configuration rests on, its own first
-	absent []string // paths of those that are not known, with Static
-	secret bool     // a secret is written into the file
+	files  []string          // all that the configuration rests on, its own first
+	absent []string          // paths of those that are not known, with Static
+	secret bool              // a secret is written into the file
+	sums   map[string]string // hashes of the files that paths name, as far as they were read
 }
 
 // origin is the place of one value.

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -60,6 +61,11 @@ func (k *checker) read(path, name string, limit int64) ([]byte, bool) {
 		k.bad(path, name+" is empty", "")
 		return nil, false
 	}
+	if k.src.sums == nil {
+		k.src.sums = map[string]string{}
+	}
+	sum := sha256.Sum256(data)
+	k.src.sums[path] = string(sum[:])
 	return data, true
 }
 

@@ -121,13 +121,36 @@ func withDefaults() (*Config, error) {
 	return c, nil
 }
 
-// version hashes every effective value, secrets left out.
+// version hashes every effective value that instances of one registry are to
+// agree on: what each has for itself and secrets are left out, and a file is
+// its content, whatever it is called.
 func (c *Config) version() string {
 	h := sha256.New()
 	for _, f := range c.Show() {
-		fmt.Fprintf(h, "%q %q\n", f.Path, f.Value)
+		value := f.Value
+		if sum, read := c.origins.sums[f.Path]; read {
+			value = sum
+		}
+		switch {
+		case ownOfEach(f.Path), f.Path == "token.key_file" && c.Token.Create:
+			continue
+		case (f.Path == "log.access" || f.Path == "log.audit") && value != "off":
+			value = "on"
+		}
+		fmt.Fprintf(h, "%q %q\n", f.Path, value)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:4])
+}
+
+// ownOfEach reports whether each instance may have a value of its own: where it
+// listens, what only it shows or keeps, and how it reaches the Redis at which
+// the instances meet.
+func ownOfEach(path string) bool {
+	switch path {
+	case "tls.cert_file", "tls.key_file", "admin.token_file", "state_dir", "redis.addresses":
+		return true
+	}
+	return path == "listen" || strings.HasSuffix(path, ".listen") || path == "tls.http_listen"
 }
 
 // Files are the names of all files that c rests on, its own first if it was

@@ -332,7 +332,7 @@ func (a *app) printExplanation(e explanation) error {
 // limitWords is a limit for people: `people: 1000/6h pulls per user, limits[1] at regward.yaml:20`.
 func limitWords(l proxy.Limit) string {
 	counts := map[proxy.Count]string{proxy.Requests: "requests", proxy.Pulls: "pulls", proxy.Pushes: "pushes", proxy.FailedLogins: "failed logins",
-		proxy.Bytes: "bytes", proxy.Transfers: "transfers"}
+		proxy.Bytes: "bytes", proxy.Transfers: "transfers at once"}
 	pers := map[proxy.Per]string{proxy.PerClient: "client", proxy.PerUser: "user", proxy.PerIP: "ip", proxy.PerGroup: "group",
 		proxy.PerNamespace: "namespace", proxy.PerRepository: "repository", proxy.PerAll: "all", proxy.PerIPUser: "ip and user"}
 	amount := l.Rate.String()

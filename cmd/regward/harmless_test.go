@@ -26,7 +26,7 @@ func TestWhatStrangersTypedDoesNothingToATerminal(t *testing.T) {
 			(&limitsAnswer{Together: true, Limits: []limitStatus{{Name: "people", Used: []usageState{usage}}}}).print(b, now)
 		},
 		"status": func(b *bytes.Buffer) {
-			(&status{NearEnd: []nearEndStatus{{"people", usage}}}).print(b, now)
+			(&status{NearEnd: []nearEndStatus{{"people", "pulls", usage}}}).print(b, now)
 		},
 		"explain --last": func(b *bytes.Buffer) { printTold(b, &refusal, refusalsAnswer{}) },
 		"replay":         func(b *bytes.Buffer) { _ = report.print(b) },

@@ -151,9 +151,10 @@ func asNow(usages []ratelimit.Usage, limits []proxy.Limit) {
 }
 
 // used lists what is used up, of one limit or of all, and if user is not empty
-// only what that user takes from. An error comes with a part.
+// only what that user takes from. What is left of limits that a reload took away
+// is nobody's concern. An error comes with a part.
 func (s *server) used(r *http.Request, limit, user string, cfg *configs.Config, most int) ([]ratelimit.Usage, error) {
-	ask := most
+	ask := mostUsages // those of limits that are gone may be the fullest
 	if user != "" {
 		ask = limitKeys // the user's may be the emptiest of all
 	}
@@ -167,6 +168,7 @@ func (s *server) used(r *http.Request, limit, user string, cfg *configs.Config, 
 			return !slices.Contains(clients, u.Client) && !strings.HasSuffix(u.Client, " "+clients[0])
 		})
 	}
+	usages = slices.DeleteFunc(usages, func(u ratelimit.Usage) bool { return findLimit(cfg, u.Limit) == nil })
 	asNow(usages, s.handler.Limits())
 	return usages[:min(len(usages), most)], err
 }

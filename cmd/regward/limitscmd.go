@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/regward/regward/configs"
 )
 
 func (a *app) limitsCommand() *cobra.Command {
@@ -89,7 +91,11 @@ func (l *limitsAnswer) print(w io.Writer, now time.Time) {
 		if one.Burst != "" {
 			rate += " burst " + one.Burst
 		}
-		line := fmt.Sprintf("%s: %s %s per %s", one.Name, rate, one.Count, one.Per)
+		what := one.Count
+		if what == string(configs.CountTransfers) {
+			what += " at once"
+		}
+		line := fmt.Sprintf("%s: %s %s per %s", one.Name, rate, what, one.Per)
 		if one.DryRun {
 			line += ", dry run"
 		}
@@ -106,7 +112,7 @@ func (l *limitsAnswer) print(w io.Writer, now time.Time) {
 		}
 		t := newTable(w)
 		for _, u := range one.Used {
-			cells := u.cells(now)
+			cells := u.cells(one.Count, now)
 			cells[0] = "  " + cells[0]
 			t.row(cells...)
 		}

@@ -390,3 +390,15 @@ func TestTheAdminAPIRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		}
 	}
 }
+
+// What is left of a limit that a reload took away is nobody's concern.
+func TestStatusForgetsLimitsThatAreGone(t *testing.T) {
+	r := begin(t, limited(), nil, nil)
+	r.pullOf("ann", 200)
+	r.pullOf("ann", 200)
+	r.says(t, "status", exitDone, "limits near their end:\n  people")
+	r.watcher.close()
+	r.edit("{name: people, count: pulls, rate: 2/h,", "{name: folk, count: pulls, rate: 2/h,")
+	r.says(t, "reload", exitDone, "limit people is gone")
+	r.says(t, "status", exitDone, "no limit is near its end")
+}

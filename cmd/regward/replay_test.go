@@ -124,7 +124,7 @@ func TestWordsOfALimitHaveItsBurst(t *testing.T) {
 		{proxy.Limit{Count: proxy.Pulls, Per: proxy.PerUser, Rate: ratelimit.Rate{Events: 40, Per: time.Second, Burst: 40}}, "40/s pulls per user"},
 		{proxy.Limit{Count: proxy.Bytes, Per: proxy.PerIP, Rate: ratelimit.Rate{Events: 60e6, Per: time.Minute, Burst: 1e6}}, "60MB/m bytes per ip"},
 		{proxy.Limit{Count: proxy.Bytes, Per: proxy.PerIP, Rate: ratelimit.Rate{Events: 60e6, Per: time.Minute, Burst: 5e6}}, "60MB/m burst 5MB bytes per ip"},
-		{proxy.Limit{Count: proxy.Transfers, Per: proxy.PerIP, Most: 8}, "8 transfers per ip"},
+		{proxy.Limit{Count: proxy.Transfers, Per: proxy.PerIP, Most: 8}, "8 transfers at once per ip"},
 	} {
 		if got := rateWords(&tt.limit); got != tt.want {
 			t.Errorf("%q, want %q", got, tt.want)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/regward/regward/configs"
 	"github.com/regward/regward/fleet"
 )
 
@@ -56,6 +57,7 @@ type redisStatus struct {
 // nearEndStatus is a bucket with little left.
 type nearEndStatus struct {
 	Limit string `json:"limit"`
+	Count string `json:"count"`
 	usageState
 }
 
@@ -112,7 +114,7 @@ func (s *server) status(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, u := range usages {
 		if float64(u.Used) >= nearEnd*float64(u.Size) {
-			answer.NearEnd = append(answer.NearEnd, nearEndStatus{u.Limit, s.usageState(u)})
+			answer.NearEnd = append(answer.NearEnd, nearEndStatus{u.Limit, string(findLimit(now.cfg, u.Limit).Count), s.usageState(u)})
 		}
 	}
 	for log, name := range logNames {
@@ -197,8 +199,9 @@ func (st *status) print(w io.Writer, now time.Time) {
 	}
 	fmt.Fprintln(w)
 	t := newTable(w)
-	for _, i := range st.Instances {
-		t.row(i.Host+map[bool]string{true: " (asked)"}[i.Self], "regward "+i.Version, "config "+i.Config, "loaded "+clock(i.Loaded)+" ("+ago(now.Sub(i.Loaded))+")", instanceWords(&i))
+	for n, name := range instanceNames(st.Instances) {
+		i := &st.Instances[n]
+		t.row(name+map[bool]string{true: " (asked)"}[i.Self], "regward "+i.Version, "config "+i.Config, "loaded "+clock(i.Loaded)+" ("+ago(now.Sub(i.Loaded))+")", instanceWords(i))
 	}
 	t.flush()
 	st.printShared(w)
@@ -225,7 +228,7 @@ func (st *status) print(w io.Writer, now time.Time) {
 		fmt.Fprintln(w, "limits near their end:")
 		t := newTable(w)
 		for _, u := range st.NearEnd {
-			t.row(append([]string{"  " + u.Limit}, u.cells(now)...)...)
+			t.row(append([]string{"  " + u.Limit}, u.cells(u.Count, now)...)...)
 		}
 		t.flush()
 	}
@@ -255,9 +258,31 @@ func (st *status) printShared(w io.Writer) {
 	}
 }
 
+// instanceNames are what instances are called: by their host, and where that is
+// several ones' by the addresses that they listen on, too.
+func instanceNames(list []fleet.Instance) []string {
+	hosts, names := map[string]int{}, make([]string, len(list))
+	for i := range list {
+		hosts[list[i].Host]++
+	}
+	for i := range list {
+		names[i] = list[i].Host
+		if hosts[names[i]] > 1 && list[i].Address != "" {
+			names[i] += " " + list[i].Address
+		}
+	}
+	return names
+}
+
+// silent is for how long an instance may say nothing before status tells.
+const silent = 2 * fleet.DefaultEvery
+
 // instanceWords is what is not well with an instance.
 func instanceWords(i *fleet.Instance) string {
 	var parts []string
+	if i.Seen > silent {
+		parts = append(parts, "last heard "+ago(i.Seen))
+	}
 	if i.Draining {
 		parts = append(parts, "draining")
 	}
@@ -291,9 +316,13 @@ func overrideLine(limit string, o *overrideState) string {
 	return line
 }
 
-// cells are the columns of a bucket: whose, how much, until when.
-func (u *usageState) cells(now time.Time) []string {
+// cells are the columns of a bucket of a limit that counts so: whose, how much,
+// until when.
+func (u *usageState) cells(count string, now time.Time) []string {
 	cells := []string{u.Client, fmt.Sprintf("%d of %d used", u.Used, u.Size)}
+	if count == string(configs.CountBytes) {
+		cells[1] = sizeWords(u.Used) + " of " + sizeWords(u.Size) + " used"
+	}
 	switch {
 	case !u.Next.IsZero():
 		cells = append(cells, "next at "+clock(u.Next)+" ("+until(u.Next.Sub(now))+")")
@@ -305,6 +334,9 @@ func (u *usageState) cells(now time.Time) []string {
 	}
 	return cells
 }
+
+// sizeWords is a number of bytes, to a tenth where there is one: 22.8 MB, 20 MB.
+func sizeWords(n int) string { return strings.Replace(bytesWords(int64(n)), ".0 ", " ", 1) }
 
 // table is columns of text, as wide as they need to be.
 type table struct{ w *tabwriter.Writer }

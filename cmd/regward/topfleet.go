@@ -90,13 +90,14 @@ func (t *topAnswer) addOthers(r *http.Request, f *fleet.Fleet, here bool, most i
 		return
 	}
 	var silent []string
-	for _, i := range list {
+	names := instanceNames(list)
+	for n, i := range list {
 		switch {
 		case i.Self:
 		case t.add(i.Top, most):
 			t.Heard++
 		default:
-			silent = append(silent, i.Host+" (regward "+cmp.Or(i.Version, "of no known version")+")")
+			silent = append(silent, names[n]+" (regward "+cmp.Or(i.Version, "of no known version")+")")
 		}
 	}
 	const named = 3
