@@ -360,6 +360,9 @@ func BenchmarkTake(b *testing.B) {
 		for i := range spends {
 			spends[i] = spend(b, "people", fmt.Sprintf("user:%07d", i), "10000000/s", 1)
 		}
+		for _, i := range rand.Perm(len(spends)) { // newcomers are another question
+			take(b, m, spends[i])
+		}
 		b.ReportAllocs()
 		b.ResetTimer()
 		b.RunParallel(func(pb *testing.PB) {
