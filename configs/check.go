@@ -12,6 +12,7 @@ import (
 type checker struct {
 	*reader
 	*Config
+	users []string // names of htpasswd; nil where it was not read
 }
 
 // given reports whether the file has a value at path, unknown ones included.

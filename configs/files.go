@@ -96,9 +96,12 @@ func (k *checker) htpasswd() {
 		return
 	}
 	k.Auth.HtpasswdData = data
-	_, err := auth.ParseHtpasswd(k.Auth.Htpasswd, data, auth.HtpasswdOptions{
+	users, err := auth.ParseHtpasswd(k.Auth.Htpasswd, data, auth.HtpasswdOptions{
 		AllowWeak: k.Auth.AllowWeakHashes, CaseSensitive: k.Auth.CaseSensitive,
 	})
+	if err == nil {
+		k.users = users.Names()
+	}
 	for _, line := range lines(err) {
 		p := Problem{File: k.Auth.Htpasswd, Msg: line}
 		if m := lineOfFile.FindStringSubmatch(line); m != nil {

@@ -22,6 +22,7 @@ func (k *checker) warn() {
 		k.warnPushOnly(at, r)
 		k.warnPullOnly(i, at, r)
 		k.warnGroups(at+".subjects", r.Subjects)
+		k.warnUsers(at+".subjects", r.Subjects)
 		k.warnNowhere(at, r.Repositories, "this rule can never decide")
 		for j, p := range r.Repositories {
 			if strings.Contains(p.String(), "{group}") && len(k.Groups) == 0 {
@@ -30,17 +31,22 @@ func (k *checker) warn() {
 		}
 	}
 	k.warnLogins()
+	k.warnReplaced()
 	for i, l := range k.Limits {
 		if l.Where == "built in" {
 			continue
 		}
-		at := fmt.Sprintf("limits[%d]", i)
+		at, before := fmt.Sprintf("limits[%d]", i), len(k.problems)
 		k.warnGroups(at+".subjects", l.Subjects)
 		k.warnGroups(at+".exempt", l.Exempt.Subjects)
+		k.warnUsers(at+".subjects", l.Subjects)
+		k.warnUsers(at+".exempt", l.Exempt.Subjects)
 		k.warnUnreachable(at, l)
 		k.warnNowhere(at, l.Repositories, "nobody can reach this limit")
-		k.warnTwice(i, at, l)
 		k.warnAbsurd(at, l)
+		if len(k.problems) == before && !k.warnShadowed(i, at, l) {
+			k.warnTwice(i, at, l)
+		}
 	}
 	k.warnShortName()
 	k.warnPlaces()
@@ -206,6 +212,25 @@ func (k *checker) warnGroups(path string, subjects []auth.Subject) {
 	}
 }
 
+// warnUsers: where only a file says who there is, whoever is not in it can never
+// come.
+func (k *checker) warnUsers(path string, subjects []auth.Subject) {
+	if k.users == nil || k.Auth.Upstream != "" || slices.ContainsFunc(k.Upstreams, func(u Upstream) bool { return u.Passthrough() }) {
+		return
+	}
+	for j, s := range subjects {
+		name := k.fold(s.Name())
+		if s.Kind() != "user" || slices.Contains(k.users, name) {
+			continue
+		}
+		fix := "add the user to " + k.Auth.Htpasswd + ": regward hash-password --user " + s.Name()
+		if best := nearest(name, k.users); best != "" {
+			fix = fmt.Sprintf("did you mean user:%s?", best)
+		}
+		k.maybe(k.entry(path, j), fmt.Sprintf("nobody can log in as %q: %s does not have the name, and nothing else knows of logins", s.Name(), k.Auth.Htpasswd), fix)
+	}
+}
+
 // warnLogins: rules for people, and no way to be one.
 func (k *checker) warnLogins() {
 	if k.Auth.Htpasswd != "" || k.Auth.Upstream != "" || k.absent("auth.htpasswd") || k.absent("auth.upstream") ||
@@ -287,20 +312,37 @@ func (k *checker) warnUnreachable(at string, l Limit) {
 // warnTwice finds callers whom two limits count for the same thing, which is
 // seldom meant: all limits that match are asked, not the nearest alone. A
 // narrower network, a bucket that callers share, or a dry run beside the limit
-// that it may replace is taken as meant.
+// that it may replace is taken as meant. A limit is told of once, with all others
+// that count the same callers.
 func (k *checker) warnTwice(i int, at string, l Limit) {
+	first, who, others := -1, "", []string{}
 	for j, o := range k.Limits[:i] {
 		if o.Count != l.Count || l.Count == CountFailedLogins || o.DryRun != l.DryRun || !slices.Equal(o.From, l.From) || !personal(o.Per) || !personal(l.Per) || !k.overlapAny(o, l) {
 			continue
 		}
-		if who := k.both(o, l); who != "" {
-			fix := fmt.Sprintf("write exempt: %s in limits[%d], if only this one is meant", who, j)
-			if who == "everyone" || slices.ContainsFunc(o.Subjects, func(s auth.Subject) bool { return s.String() == who }) {
-				fix = "leave one of the two out, unless both are meant"
-			}
-			k.maybe(at, fmt.Sprintf("%s is counted by limits[%d] (%s) too: every limit that matches is asked", who, j, o.Name), fix)
+		whom := k.both(o, l)
+		switch {
+		case whom == "", first >= 0 && whom != who, k.shadows(i, j):
+			continue
+		case first < 0:
+			first, who = j, whom
+		}
+		others = append(others, fmt.Sprintf("limits[%d] (%s)", j, o.Name))
+	}
+	if first < 0 {
+		return
+	}
+	fix := fmt.Sprintf("write exempt: %s in limits[%d], if only this one is meant", who, first)
+	if who == "everyone" || slices.ContainsFunc(k.Limits[first].Subjects, func(s auth.Subject) bool { return s.String() == who }) {
+		fix = "leave one of the two out, unless both are meant"
+	}
+	if n := len(others) - 1; n > 0 {
+		fix = strings.NewReplacer("one of the two", "all but one", "both", "all", fmt.Sprintf("in limits[%d]", first), "in the others").Replace(fix)
+		if more := len(others) - namedLimits; more > 0 {
+			others = append(others[:namedLimits], fmt.Sprintf("%d more", more))
 		}
 	}
+	k.maybe(at, fmt.Sprintf("%s is counted by %s too: every limit that matches is asked", who, strings.Join(others, ", ")), fix)
 }
 
 func personal(p Per) bool { return p == PerClient || p == PerUser || p == PerIP }
