@@ -198,11 +198,11 @@ func detect(first []byte) Format {
 		switch {
 		case bytes.Contains(line, []byte("http.request.")) || bytes.Contains(line, []byte("go.version")):
 			return Distribution
-		case bytes.Contains(line, []byte(`"request_id":"`)) && bytes.Contains(line, []byte(`"credential":`)):
+		case bytes.Contains(line, []byte(`"request_id":`)) && bytes.Contains(line, []byte(`"credential":`)):
 			return Regward
 		case stamp(line) >= 0 && weak == Detect:
 			weak = Nginx // distribution writes such lines too, and more below
-		case bytes.IndexByte(line, '{') >= 0 && bytes.Contains(line, []byte(`"msg":"`)) && weak == Detect:
+		case bytes.IndexByte(line, '{') >= 0 && bytes.Contains(line, []byte(`"msg":`)) && weak == Detect:
 			weak = Regward // its other logs
 		}
 	}

@@ -62,16 +62,18 @@ func read(t testing.TB, o Options, files ...string) (all []Entry, logs Logs) {
 func TestLinesOfEachKind(t *testing.T) {
 	addr := netip.MustParseAddr("192.0.2.7")
 	at := time.Date(2026, 11, 22, 5, 38, 32, 0, time.UTC)
+	own := &Entry{Time: time.Date(2026, 11, 20, 9, 0, 0, 987_500_000, time.UTC), Duration: 12_500 * time.Microsecond,
+		Method: "GET", Path: "/v2/team/app/manifests/1", Host: "r.example.com", Status: 200, Addr: netip.MustParseAddr("192.0.2.1"), BytesIn: 7, BytesOut: 100, User: "ann", UserKnown: true,
+		UserAgent: `docker/27 (\(linux\))`, RequestID: "abc", Own: true, Route: "manifest", Credential: "token", Via: "htpasswd", Repository: "team/app", Reference: "1",
+		WouldThrottle: []string{"a", "b"}, Upstream: true, FreePull: Yes, Slowed: 2250 * time.Microsecond}
 	for _, tt := range []struct {
 		why, line string
 		format    Format
 		userFrom  string
 		want      *Entry // nil: no request
 	}{
-		{why: "regward", line: ownLine("abc", 1), format: Regward, want: &Entry{Time: time.Date(2026, 11, 20, 9, 0, 0, 987_500_000, time.UTC), Duration: 12_500 * time.Microsecond,
-			Method: "GET", Path: "/v2/team/app/manifests/1", Host: "r.example.com", Status: 200, Addr: netip.MustParseAddr("192.0.2.1"), BytesIn: 7, BytesOut: 100, User: "ann", UserKnown: true,
-			UserAgent: `docker/27 (\(linux\))`, RequestID: "abc", Own: true, Route: "manifest", Credential: "token", Via: "htpasswd", Repository: "team/app", Reference: "1",
-			WouldThrottle: []string{"a", "b"}, Upstream: true, FreePull: Yes, Slowed: 2250 * time.Microsecond}},
+		{why: "regward", line: ownLine("abc", 1), format: Regward, want: own},
+		{why: "regward, as jq -c or a collector of logs writes it", line: strings.ReplaceAll(ownLine("abc", 1), `":`, `": `), format: Regward, want: own},
 		{why: "behind kubectl logs --prefix", line: "[pod/regward-1] " + ownLine("abc", 1), format: Regward, want: &Entry{}},
 		{why: "nginx combined", line: `192.0.2.7 - - [22/Nov/2026:05:38:32 +0000] "GET /v2/team/app/tags/list?n=5 HTTP/1.1" 200 2 "-" "curl/8 \"x\""`, format: Nginx,
 			want: &Entry{Time: at, Method: "GET", Path: "/v2/team/app/tags/list?n=5", Status: 200, Addr: addr, BytesOut: 2, UserAgent: `curl/8 \"x\"`}},
