@@ -39,7 +39,7 @@ func ParseRate(s string) (Rate, error) {
 	count, period, slash := strings.Cut(s, "/")
 	if !slash {
 		if n, err := strconv.Atoi(s); err == nil && n > 0 && n <= maxEvents {
-			return Rate{}, bad(s, "has no period", `write "%d/6h" for %s in any six hours`, n, inWords(n))
+			return Rate{}, bad(s, "has no period", `write "%d/6h" for a bucket of %s that fills in six hours`, n, inWords(n))
 		}
 		return Rate{}, bad(s, "is not a rate", `write COUNT/PERIOD, such as "100/6h"`)
 	}

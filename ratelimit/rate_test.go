@@ -58,8 +58,8 @@ func TestARateIsCountAndPeriod(t *testing.T) {
 
 func TestAWrongRateSaysWhatToWrite(t *testing.T) {
 	for _, tt := range []struct{ text, msg, fix string }{
-		{"100", `"100" has no period`, `write "100/6h" for a hundred in any six hours`},
-		{"25", `"25" has no period`, `write "25/6h" for 25 in any six hours`},
+		{"100", `"100" has no period`, `write "100/6h" for a bucket of a hundred that fills in six hours`},
+		{"25", `"25" has no period`, `write "25/6h" for a bucket of 25 that fills in six hours`},
 		{"100/", `"100/" has no period`, `write "100/6h"; the units are s, m, h and d`},
 		{"", `"" is not a rate`, `write COUNT/PERIOD, such as "100/6h"`},
 		{"lots", `"lots" is not a rate`, `write COUNT/PERIOD, such as "100/6h"`},
@@ -107,7 +107,7 @@ func TestAWrongRateSaysWhatToWrite(t *testing.T) {
 func ExampleSyntaxError() {
 	_, err := ratelimit.ParseRate("100")
 	fmt.Println(err)
-	// Output: "100" has no period; write "100/6h" for a hundred in any six hours
+	// Output: "100" has no period; write "100/6h" for a bucket of a hundred that fills in six hours
 }
 
 func TestTextOfARate(t *testing.T) {

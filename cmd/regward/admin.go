@@ -72,9 +72,10 @@ func (s *server) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	s.addProbes(mux)
 	mux.HandleFunc("POST /api/v1/reload", func(w http.ResponseWriter, r *http.Request) {
-		o := s.load("admin API")
+		by := r.URL.Query().Get("by")
+		o := s.load("admin API", by)
 		if o.OK {
-			o.Others = s.askOthers(r.Context())
+			o.Others = s.askOthers(r.Context(), by)
 		}
 		status := http.StatusOK
 		if !o.OK {
@@ -234,6 +235,14 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
 }
 
 // auditReload writes the audit line of a reload.
-func (s *server) auditReload(trigger string, o outcome) {
-	s.handler.Audit.Write("reload", zap.String("trigger", trigger), zap.String("config", o.Version), zap.Strings("changes", o.Changes))
+func (s *server) auditReload(trigger, by string, o outcome) {
+	s.handler.Audit.Write("reload", zap.String("trigger", trigger), byWhom(by), zap.String("config", o.Version), zap.Strings("changes", o.Changes))
+}
+
+// byWhom is a log's field for who asked, if anybody is known.
+func byWhom(by string) zap.Field {
+	if by == "" {
+		return zap.Skip()
+	}
+	return zap.String("by", by)
 }

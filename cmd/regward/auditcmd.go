@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -45,7 +46,7 @@ type deed struct {
 	Reason     string    `json:"reason,omitempty"`    // of a failed login
 	Client     string    `json:"client,omitempty"`    // of a reset
 	Everybody  bool      `json:"everybody,omitempty"` // of a revocation: not of one user
-	By         string    `json:"by,omitempty"`        // who overrode, reset or revoked
+	By         string    `json:"by,omitempty"`        // who overrode, reset, revoked or had it loaded
 	Trigger    string    `json:"trigger,omitempty"`   // of a reload
 	Changes    []string  `json:"changes,omitempty"`
 	UserAgent  string    `json:"user_agent,omitempty"`
@@ -354,7 +355,7 @@ func (d *deed) who() string {
 	case "override", "reset", "revocation":
 		return d.By
 	case "reload":
-		return d.Trigger
+		return cmp.Or(d.By, d.Trigger)
 	}
 	return d.User
 }

@@ -15,7 +15,7 @@ func (a *app) caCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "ca",
 		Short: "Print the CA of tls.mode internal, for clients to trust; made on first use",
-		Args:  cobra.NoArgs,
+		Args:  nothingBut("ca: takes no %q"),
 		RunE: do(func(context.Context, []string) error {
 			src, err := a.source("")
 			if err != nil {

@@ -171,7 +171,7 @@ func (a *app) healthcheckCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "healthcheck",
 		Short: "Ask the running instance whether it is ready: for images without a shell",
-		Args:  cobra.NoArgs,
+		Args:  nothingBut("healthcheck: takes no %q"),
 		RunE: do(func(ctx context.Context, _ []string) error {
 			_, at, err := a.places()
 			if err != nil {

@@ -15,7 +15,7 @@ func (a *app) configCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "config",
 		Short: "Start, show or describe a configuration",
-		Args:  cobra.NoArgs,
+		Args:  nothingBut("config: there is no %q; choose init, show or schema"),
 		RunE: do(func(context.Context, []string) error {
 			return usageError("config: choose init, show or schema")
 		}),
@@ -24,7 +24,12 @@ func (a *app) configCommand() *cobra.Command {
 		&cobra.Command{
 			Use:   "init [FILE]",
 			Short: "Write a commented configuration to start from, to FILE (never over one) or stdout",
-			Args:  cobra.MaximumNArgs(1),
+			Args: func(_ *cobra.Command, args []string) error {
+				if len(args) > 1 {
+					return usageError("config init: one file, as in: regward config init regward.yaml")
+				}
+				return nil
+			},
 			RunE: do(func(_ context.Context, args []string) error {
 				if len(args) == 0 {
 					_, err := a.stdout.Write(configs.Starter())
@@ -44,13 +49,13 @@ func (a *app) configCommand() *cobra.Command {
 		&cobra.Command{
 			Use:   "show",
 			Short: "Print every effective value and where it comes from, secrets hidden",
-			Args:  cobra.NoArgs,
+			Args:  nothingBut("config show: takes no %q"),
 			RunE:  do(func(context.Context, []string) error { return a.configShow() }),
 		},
 		&cobra.Command{
 			Use:   "schema",
 			Short: "Print the JSON Schema of the file, for editors",
-			Args:  cobra.NoArgs,
+			Args:  nothingBut("config schema: takes no %q"),
 			RunE: do(func(context.Context, []string) error {
 				_, err := a.stdout.Write(configs.Schema())
 				return err

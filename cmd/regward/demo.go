@@ -39,7 +39,7 @@ func (a *app) demoCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Run against a registry in memory, with users and images, and print what to try",
-		Args:  cobra.NoArgs,
+		Args:  nothingBut("demo: takes no %q"),
 		RunE: do(func(ctx context.Context, _ []string) error {
 			if check {
 				return a.demoCheck(ctx)

@@ -20,7 +20,12 @@ func (a *app) diffCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "diff OLD NEW",
 		Short: "Say in words what a change of the configuration gives and takes",
-		Args:  cobra.ExactArgs(2),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return usageError("diff: which two configurations, the old one first? as in: regward diff regward.yaml candidate.yaml")
+			}
+			return nil
+		},
 		RunE: do(func(_ context.Context, args []string) error {
 			var cfgs [2]*configs.Config
 			for i, name := range args {

@@ -52,7 +52,7 @@ func (a *app) explainCommand() *cobra.Command {
   regward explain --last --repository coolteam/app --since 30m         the last refusals
 
 The last two ask the running instance, or read an audit log with --audit FILE.`,
-		Args: cobra.NoArgs,
+		Args: nothingBut("explain: --repository %s?"),
 		RunE: do(func(ctx context.Context, _ []string) error { return a.explain(ctx, q) }),
 	}
 	f := c.Flags()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -199,11 +200,7 @@ func everybody(user string) string {
 
 // reloadAsked is a reload that another instance was asked for.
 func (s *server) reloadAsked(r fleet.Reload) {
-	by := r.By
-	if by == "" {
-		by = r.From
-	}
-	s.load("reload asked by " + by)
+	s.load("reload asked by "+cmp.Or(r.By, r.From), r.By)
 }
 
 // hostname is how this instance is called among the others: a pod's name.
@@ -215,14 +212,14 @@ func hostname() string {
 	return host
 }
 
-// askOthers has the other instances load their files too. The words are for
-// whoever asked; "" is nobody there.
-func (s *server) askOthers(ctx context.Context) string {
+// askOthers has the other instances load their files too, and tells them by whom
+// it was asked. The words are for whoever asked; "" is nobody there.
+func (s *server) askOthers(ctx context.Context, by string) string {
 	f := s.shared.fleet.Load()
 	if f == nil || f.State().Alone {
 		return ""
 	}
-	if err := f.Reload(ctx, hostname()); err != nil {
+	if err := f.Reload(ctx, cmp.Or(by, hostname())); err != nil {
 		if errors.Is(err, fleet.ErrNotShared) {
 			return "the other instances could not be asked to load theirs: Redis is away; they will when it is back"
 		}

@@ -77,7 +77,7 @@ func TestAReloadReachesTheOthers(t *testing.T) {
 	two.watcher.close()
 	two.edit("groups: {coolteam: [ann]}", "groups: {coolteam: [bob]}")
 	one.says(t, "reload", exitDone)
-	two.log.await(t, `"trigger":"reload asked by `+hostname()+`"`, 1)
+	two.log.await(t, `"trigger":"reload asked by regward@`+hostname()+`","by":"regward@`+hostname()+`"`, 1)
 	for asked := time.Now(); ; { // and say so before they would do it of themselves, every 5 s
 		_, text, _ := one.command("status", "--output", "json")
 		if strings.Contains(text, two.live.Load().cfg.Version) {

@@ -79,6 +79,7 @@ func TestLimitsAreShownResetAndOverridden(t *testing.T) {
 	r.pullOf("ann", 200)
 	r.says(t, "limits show", exitDone, "override of all limits: dry run until")
 	r.says(t, "limits override --all --end", exitDone, "the override of all limits has ended")
+	r.says(t, "reload", exitDone)
 
 	if err := r.logs.reopen(); err != nil { // writes what waits
 		t.Fatal(err)
@@ -87,7 +88,8 @@ func TestLimitsAreShownResetAndOverridden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for want, n := range map[string]int{`"msg":"reset"`: 1, `"msg":"override"`: 4, `"ended":true`: 2, `"rate":"100/h"`: 2, `"msg":"throttled"`: 2} {
+	for want, n := range map[string]int{`"msg":"reset"`: 1, `"msg":"override"`: 4, `"ended":true`: 2, `"rate":"100/h"`: 2, `"msg":"throttled"`: 2,
+		`"trigger":"admin API","by":"regward@` + hostname(): 1} {
 		if got := strings.Count(string(audit), want); got != n {
 			t.Errorf("the audit log has %d times %s, want %d:\n%s", got, want, n, audit)
 		}

@@ -157,7 +157,7 @@ func (l *logs) reopen() error {
 	return errors.Join(errs...)
 }
 
-// close writes what is still gathered.
+// close writes what is still gathered, and says how much was dropped in all.
 func (l *logs) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -165,6 +165,11 @@ func (l *logs) close() {
 		s.close()
 	}
 	l.sinks = nil
+	for log, name := range logNames {
+		if n := l.dropped[log].Load(); n > 0 {
+			l.main.Error("log lines dropped since the start, in all", zap.String("log", name), zap.Uint64("dropped", n))
+		}
+	}
 	l.stdout.close()
 }
 

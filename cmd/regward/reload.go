@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,8 +61,9 @@ type candidate struct {
 }
 
 // load reads the configuration and puts it in force, or changes nothing. One
-// load runs at a time. trigger says what asked for it.
-func (s *server) load(trigger string) outcome {
+// load runs at a time. trigger says what asked for it, and by who did, "" where
+// nobody is known.
+func (s *server) load(trigger, by string) outcome {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	old := s.live.Load()
@@ -74,7 +76,7 @@ func (s *server) load(trigger string) outcome {
 		}
 		return s.loadFailed(err, old)
 	}
-	return s.commit(next, old, trigger)
+	return s.commit(next, old, trigger, by)
 }
 
 // prepare does all that can fail.
@@ -132,7 +134,7 @@ func (s *server) prepare() (*candidate, error) {
 }
 
 // commit cannot fail. The snapshot is one pointer, so nothing is half-applied.
-func (s *server) commit(next *candidate, old *live, trigger string) outcome {
+func (s *server) commit(next *candidate, old *live, trigger, by string) outcome {
 	s.logs.use(next.logs)
 	s.certs.current.Store(next.cert)
 	s.handler.Swap(next.snapshot)
@@ -161,8 +163,8 @@ func (s *server) commit(next *candidate, old *live, trigger string) outcome {
 	for _, key := range o.Restart {
 		s.log.Warn(key + " changed; only a restart applies it")
 	}
-	s.log.Info("configuration loaded", zap.String("trigger", trigger), zap.String("config", o.Version), zap.Strings("changes", o.Changes))
-	s.auditReload(trigger, o)
+	s.log.Info("configuration loaded", zap.String("trigger", trigger), byWhom(by), zap.String("config", o.Version), zap.Strings("changes", o.Changes))
+	s.auditReload(trigger, by, o)
 	if f := s.shared.fleet.Load(); f != nil {
 		f.Look() // which also tells the others' status what is loaded now
 	}
@@ -316,7 +318,7 @@ func (a *app) reloadCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reload",
 		Short: "Make the running instance load its configuration now, and print what changed",
-		Args:  cobra.NoArgs,
+		Args:  nothingBut("reload: takes no %q"),
 		RunE: do(func(ctx context.Context, _ []string) error {
 			client, err := a.adminClient()
 			if err != nil {
@@ -324,7 +326,7 @@ func (a *app) reloadCommand() *cobra.Command {
 			}
 			ctx, cancel := context.WithTimeout(ctx, time.Minute)
 			defer cancel()
-			status, body, err := client.do(ctx, http.MethodPost, "/api/v1/reload")
+			status, body, err := client.do(ctx, http.MethodPost, "/api/v1/reload?"+url.Values{"by": {a.operator()}}.Encode())
 			if err != nil {
 				return err
 			}

@@ -40,7 +40,12 @@ func (a *app) replayCommand() *cobra.Command {
 
 Logs of regward, of nginx (combined) and of distribution are read, each known by
 its first lines. Nothing is changed, and nobody is asked.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageError("replay: which log? as in: regward replay access.log --config candidate.yaml")
+			}
+			return nil
+		},
 		RunE: do(func(ctx context.Context, args []string) error { return a.replay(ctx, args, r) }),
 	}
 	f := c.Flags()

@@ -208,6 +208,14 @@ func (l *limitTally) suggests() bool {
 	return l.Rate.Per > 0 && l.Count != proxy.Bytes && l.Count != proxy.Transfers
 }
 
+// noRate says why no rate of what is counted is suggested, and how to find one.
+func noRate(c proxy.Count) string {
+	if c == proxy.Transfers {
+		return "none: how many run at once hangs on the limit itself, for who is refused comes again later; try 16, 8, 4, and take the lowest that throttles nobody above"
+	}
+	return "none: it refuses nobody, and any rate is fast enough for somebody; take a share of the line, such as a quarter, and look above whom it slows down, and for how long"
+}
+
 // lowest is the rate with which no more than share of the clients would have
 // been throttled; nil where none came.
 func (l *limitTally) lowest(share float64) *suggestion {
@@ -323,7 +331,7 @@ func (t *tally) limitReport(l *limitTally, share float64) limitReport {
 	}
 	out.Slows, out.none = l.Count == proxy.Bytes, "none: nobody came"
 	if !l.suggests() {
-		out.none = "no rate is suggested for it"
+		out.none = noRate(l.Count)
 	}
 	if l.refused > 0 {
 		out.First = &l.first

@@ -38,7 +38,7 @@ func (a *app) serveCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
 		Short: "Run the proxy",
-		Args:  cobra.NoArgs,
+		Args:  nothingBut("serve: --config %s?"),
 		RunE: do(func(ctx context.Context, _ []string) error {
 			src, err := a.source("")
 			if err != nil {
@@ -168,7 +168,7 @@ func (s *server) start() error {
 		return err
 	}
 	s.watcher = newWatcher(s.log)
-	if o := s.load("start"); o.err != nil {
+	if o := s.load("start", ""); o.err != nil {
 		return o.err
 	}
 	s.joinFleet(cfg)
@@ -203,7 +203,7 @@ func (s *server) run(ctx context.Context, signals <-chan os.Signal) error {
 			if err := s.logs.reopen(); err != nil {
 				s.log.Error("log file not reopened", zap.Error(err))
 			}
-			s.load("SIGHUP")
+			s.load("SIGHUP", "")
 		}
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,6 +97,8 @@ func TestABlockedPipeHoldsUpNoRequest(t *testing.T) {
 	if n := strings.Count(got.String(), long); n != kept {
 		t.Errorf("%d lines came out, want the %d that were not dropped", n, kept)
 	}
+	l.close() // at the end of all that was dropped, and not of the first line alone
+	main.await(t, fmt.Sprintf(`"msg":"log lines dropped since the start, in all","log":"access","dropped":%d`, access), 1)
 }
 
 // A reload or an end does not wait for a pipe that nobody reads.

@@ -165,7 +165,7 @@ func (a *app) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Tell how all instances are: configuration, what is not shared, certificates, upstreams, Redis, limits near their end",
-		Args:  cobra.NoArgs,
+		Args:  nothingBut("status: takes no %q"),
 		RunE: do(func(ctx context.Context, _ []string) error {
 			client, err := a.adminClient()
 			if err != nil {

@@ -18,7 +18,12 @@ func (a *app) validateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "validate [FILE]",
 		Short: "Check a configuration, and the files it names, as a whole",
-		Args:  cobra.MaximumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usageError("validate: one file at a time, as in: regward validate candidate.yaml")
+			}
+			return nil
+		},
 		RunE: do(func(ctx context.Context, args []string) error {
 			if static && online {
 				return usageError("--static reads nothing but the YAML, --online asks the upstreams and Redis: choose one")

@@ -42,7 +42,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit and Go version",
-		Args:  cobra.NoArgs,
+		Args:  nothingBut("version: takes no %q"),
 		RunE: do(func(context.Context, []string) error {
 			b := readBuild()
 			if a.json() {

@@ -187,7 +187,7 @@ func (s *server) look() {
 	cfg := s.live.Load().cfg
 	for _, name := range changed {
 		if name != cfg.TLS.CertFile && name != cfg.TLS.KeyFile {
-			s.load("change of " + name)
+			s.load("change of "+name, "")
 			return
 		}
 	}
