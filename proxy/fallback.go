@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,6 +40,17 @@ func (o OnError) String() string {
 // limiterPause is what a client is told to wait while the limiter is down.
 const limiterPause = 5 * time.Second
 
+const (
+	// tellsAgain is how often it is said again that the limiter is down, and that a
+	// call to one that is not failed.
+	tellsAgain = time.Minute
+
+	// tellsNext is the least time between two outages that are told of: the log of a
+	// Redis that flaps is readable. One that lasts is told of a little later, one
+	// that does not is counted in the next line.
+	tellsNext = 10 * time.Second
+)
+
 // sharedState tells, and keeps telling, that the shared limiter is down.
 type sharedState struct {
 	mode      OnError
@@ -46,10 +58,15 @@ type sharedState struct {
 	now       func() time.Time
 	down      atomic.Bool
 	fallbacks atomic.Int64 // decisions that were made without it
-	isDown    sometimes
-	isBack    sometimes
 
 	outage func() (ratelimit.Outage, bool) // as the limiter itself knows it; nil if it does not
+	later  func(time.Duration, func())     // time.AfterFunc
+
+	mu     sync.Mutex
+	told   time.Time // when something was, last
+	saying bool      // it is told of, and its end shall be
+	begun  bool      // there is an outage
+	untold int       // outages that nothing was said of
 }
 
 // isUp reports whether the shared limiter answers.
@@ -65,7 +82,15 @@ func (s *sharedState) ok() {
 	if !s.down.Load() || !s.down.Swap(false) {
 		return
 	}
-	s.isBack.do(s.now(), func() { s.log.Info("limits are shared again: Redis answers") })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.begun && !s.saying {
+		s.untold++
+	}
+	if s.saying {
+		s.log.Info("limits are shared again: Redis answers")
+	}
+	s.saying, s.begun = false, false
 }
 
 func (s *sharedState) failed(err error) {
@@ -73,16 +98,45 @@ func (s *sharedState) failed(err error) {
 	s.gone(err)
 }
 
+// gone is told of every call that failed, and of every outage. An outage is told
+// of when it begins; calls that fail while there is none once in a while.
 func (s *sharedState) gone(err error) {
 	s.down.Store(true)
-	s.isDown.do(s.now(), func() {
-		holds := map[OnError]string{
-			OnErrorLocal: "each instance counts for itself",
-			OnErrorAllow: "nothing is limited",
-			OnErrorDeny:  "what limits count is refused",
-		}[s.mode]
-		s.log.Error("limits are not shared: Redis cannot be asked; until then "+holds, zap.Stringer("on_error", s.mode), zap.Error(err))
-	})
+	now := s.now()
+	truly := !s.isUp()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wait := tellsAgain
+	if truly && !s.saying {
+		wait = tellsNext
+	}
+	if since := now.Sub(s.told); since >= 0 && since < wait && !s.told.IsZero() {
+		if truly && !s.begun && !s.saying {
+			s.later(wait-since, func() { // else nobody might come by whom it is told
+				if !s.isUp() {
+					s.gone(err)
+				}
+			})
+		}
+		s.begun = s.begun || truly
+		return
+	}
+	s.tell(now, err)
+}
+
+// tell writes that limits are not shared.
+func (s *sharedState) tell(now time.Time, err error) {
+	holds := map[OnError]string{
+		OnErrorLocal: "each instance counts for itself",
+		OnErrorAllow: "nothing is limited",
+		OnErrorDeny:  "what limits count is refused",
+	}[s.mode]
+	f := []zap.Field{zap.Stringer("on_error", s.mode), zap.Error(err)}
+	if s.untold > 0 {
+		f = append(f, zap.Int("outages_not_told", s.untold))
+	}
+	s.told, s.saying, s.begun, s.untold = now, true, true, 0
+	s.log.Error("limits are not shared: Redis cannot be asked; until then "+holds, f...)
 }
 
 // LimiterIs takes note that the shared limiter is down, or is back, whether or

@@ -123,3 +123,74 @@ func TestAQuestionNobodyWaitsForSaysNothingOfRedis(t *testing.T) {
 		t.Errorf("%v, down: %v", err, g.shared.down.Load())
 	}
 }
+
+// Every outage is told of when it begins, and so is its end, however soon it
+// comes after the last; those of a Redis that flaps a pair in ten seconds, with
+// how many were left out.
+func TestEveryOutageIsTold(t *testing.T) {
+	g, shared := redisGate(t, OnErrorLocal, usual+"limit people requests 1000/h")
+	state := g.shared
+	down := false
+	state.outage = func() (ratelimit.Outage, bool) { return ratelimit.Outage{}, down }
+	var later []func()
+	state.later = func(_ time.Duration, f func()) { later = append(later, f) }
+	is := func(yes bool) {
+		down = yes
+		g.LimiterIs(yes, errors.New("gone"))
+	}
+	wants := func(what string, gone, back int) {
+		t.Helper()
+		log := g.log.String()
+		if a, b := strings.Count(log, "Redis cannot be asked"), strings.Count(log, "shared again"); a != gone || b != back {
+			t.Fatalf("%s: %d lines of gone, %d of back, want %d and %d\n%s", what, a, b, gone, back, log)
+		}
+	}
+	bob := g.as("bob", pulls("shared/base"))
+	shared.down = true // one call fails, and then it is found out that all do
+	g.get("/v2/shared/base/manifests/latest", bob).want(t, 200)
+	is(true)
+	wants("the first", 1, 0)
+	shared.down = false
+	is(false)
+	wants("it is over", 1, 1)
+	g.clock.pass(15 * time.Second)
+	is(true)
+	wants("another, 15 seconds later", 2, 1)
+	is(false)
+	wants("that is over, too", 2, 2)
+	for range 5 {
+		g.clock.pass(time.Second)
+		is(true)
+		is(false)
+	}
+	wants("it flaps", 2, 2)
+	g.clock.pass(time.Second)
+	is(true)
+	wants("it flaps still", 2, 2)
+	g.clock.pass(4 * time.Second)
+	for _, f := range later { // nobody asks, and no probe has news
+		f()
+	}
+	wants("that lasts", 3, 2)
+	if !strings.Contains(g.log.String(), `"outages_not_told":5`) {
+		t.Errorf("five outages are not counted: %s", g.log.String())
+	}
+	g.clock.pass(30 * time.Second)
+	shared.down = true
+	g.get("/v2/shared/base/manifests/latest", bob).want(t, 200)
+	wants("half a minute on", 3, 2)
+	g.clock.pass(31 * time.Second)
+	g.get("/v2/shared/base/manifests/latest", bob).want(t, 200)
+	wants("it is said again after a minute", 4, 2)
+	shared.down = false
+	is(false)
+	wants("all over", 4, 3)
+	// A call that fails now and then is no outage.
+	for range 10 {
+		shared.down = true
+		g.get("/v2/shared/base/manifests/latest", bob).want(t, 200)
+		shared.down = false
+		g.get("/v2/shared/base/manifests/latest", bob).want(t, 200)
+	}
+	wants("single calls", 4, 3)
+}

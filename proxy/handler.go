@@ -66,7 +66,7 @@ func New(o Options) *Handler {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	shared := &sharedState{mode: o.OnError, log: o.Log, now: o.Now}
+	shared := &sharedState{mode: o.OnError, log: o.Log, now: o.Now, later: func(d time.Duration, f func()) { time.AfterFunc(d, f) }}
 	o.Limiter, o.Failures = shared.behind(o.Limiter, o.Local), shared.behind(o.Failures, o.LocalFailures)
 	h := &Handler{Options: o, shared: shared, talk: newTalk(), pause: sleep, refusals: newRefusals(maxRefusals), challenged: newRefusals(maxChallenged),
 		free: newFreePulls(), notes: newNotes(o.Shared), small: newBuffers(smallBuffer), large: newBuffers(largeBuffer)}

@@ -132,7 +132,9 @@ func (x *exchange) login(cred auth.Credential, p *provider, saved bool) (auth.Id
 	var hit bool
 	err := auth.ErrRejected
 	if p != nil {
-		id, hit, err = x.h.Cache.Login(x.r.Context(), p.Authenticator, cred, x.s.Cache, guard{x.h, x.s, x.addr})
+		g := &guard{h: x.h, s: x.s, addr: x.addr}
+		id, hit, err = x.h.Cache.Login(x.r.Context(), p.Authenticator, cred, x.s.Cache, g)
+		x.wouldThrottle = append(x.wouldThrottle, g.found()...)
 	}
 	var locked *httpError
 	switch {
@@ -144,10 +146,11 @@ func (x *exchange) login(cred auth.Credential, p *provider, saved bool) (auth.Id
 		return id, nil
 	case errors.As(err, &locked):
 		x.credential = "locked out: " + user
-		x.limitName = locked.limit
 		x.h.metrics.login("locked_out")
 		if x.req.Kind == KindPing { // never 429 there: clients go on without a login, or give up (C18, S09)
-			return id, unauthorized("UNAUTHORIZED", locked.msg, "", "").because(locked.reason)
+			e := unauthorized("UNAUTHORIZED", locked.msg, "", "").because(locked.reason)
+			e.limit = locked.limit
+			return id, e
 		}
 		return id, locked
 	case errors.Is(err, auth.ErrRejected), errors.Is(err, auth.ErrNotMine), errors.Is(err, auth.ErrMalformed):

@@ -334,6 +334,6 @@ func (m *loginMemory) lockedName(c auth.Credential, past loginName) *cannotSay {
 func tooManyGuesses(c auth.Credential, wait time.Duration) *httpError {
 	return refuse(http.StatusTooManyRequests, "TOOMANYREQUESTS",
 		fmt.Sprintf("too many wrong passwords for %s; try again in %s. Whoever logged in from the same address before is not affected",
-			short(c.User), minutes(wait))).
+			short(c.User), untilNext(wait))).
 		because(reasonLockedOut).with("Retry-After", retryAfter(wait))
 }

@@ -501,4 +501,4 @@ func (r *Rehearsal) admit(p *Past, user string) bool {
 	return r.out.Refused < 0
 }
 
-func (r *Rehearsal) guard(p *Past) guard { return guard{r.h, r.all, p.Addr} }
+func (r *Rehearsal) guard(p *Past) *guard { return &guard{h: r.h, s: r.all, addr: p.Addr} }
