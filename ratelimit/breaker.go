@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -40,8 +42,9 @@ type Outage struct {
 // once: what is dead costs a request its timeout once.
 //
 // Behind the back of all callers it finds out when that is over: by a probe at
-// once, and then every 250 ms. So it does when nobody has had an answer for five
-// seconds.
+// once, and then every 250 ms. So it does when for five seconds nobody was let in
+// by it: an answer to a mere question, or a refusal, says little of one that
+// cannot be written to.
 type Breaker struct {
 	behind  Limiter
 	probe   func(context.Context) error
@@ -56,13 +59,13 @@ type Breaker struct {
 	watching    sync.WaitGroup
 	telling     sync.Mutex // one changed after the other
 	told        health
+	spent       atomic.Bool // something was, since the last look
 
-	mu       sync.Mutex
-	health   health
-	open     bool // nobody asks
-	row      int  // of failures
-	outage   Outage
-	answered bool // since the last look
+	mu     sync.Mutex
+	health health
+	open   bool // nobody asks
+	row    int  // of failures
+	outage Outage
 }
 
 // health is what is believed of a Limiter.
@@ -165,9 +168,7 @@ func (b *Breaker) isDoubtful() bool {
 func (b *Breaker) unheard() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	heard := b.answered
-	b.answered = false
-	return !heard || b.health != well
+	return !b.spent.Swap(false) || b.health != well
 }
 
 // Probe finds out now how the Limiter is. It may take longer than a call.
@@ -233,7 +234,10 @@ func (b *Breaker) learn(err error, probe bool) {
 	b.mu.Lock()
 	switch {
 	case err == nil || errors.Is(err, ErrNoBucket) || errors.Is(err, ErrIncomplete):
-		b.health, b.open, b.row, b.answered = well, false, 0, true
+		if b.open && !probe {
+			break // it was asked before; what was found out since counts more
+		}
+		b.health, b.open, b.row = well, false, 0
 	case errors.Is(err, ErrUnavailable):
 		if b.row++; b.row == 1 {
 			b.outage.Since = b.now()
@@ -286,6 +290,9 @@ func waitedFor(err error) bool {
 // Take implements Limiter.
 func (b *Breaker) Take(ctx context.Context, s ...Spend) (r Result, err error) {
 	err = b.Ask(func() error { r, err = b.behind.Take(ctx, s...); return err })
+	if err == nil && r.OK && r.Index >= 0 && slices.ContainsFunc(s, func(s Spend) bool { return s.N > 0 }) {
+		b.spent.Store(true)
+	}
 	return r, err
 }
 

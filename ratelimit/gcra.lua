@@ -23,18 +23,38 @@ local function number(text)
 	return x and x == x and math.abs(x) < 1e300 and x or nil
 end
 
--- load reads a bucket, or gives a full one.
-local function load(key, persecond, burst, rate)
-	local text = redis.call('GET', key)
+-- read reads what a key holds; nil is no bucket: nothing, or what somebody else
+-- put there. An error is one of the server.
+local function read(key)
+	local text = redis.pcall('GET', key)
+	if type(text) == 'table' then
+		if text.err and not text.err:find('^WRONGTYPE') then
+			return nil, text
+		end
+		return nil
+	end
 	if not text then
-		return {spent = 0, sec = sec, usec = usec, persecond = persecond, burst = burst, rate = rate}
+		return nil
 	end
 	local spent, s, us, ps, size, of = text:match('^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
 	local b = {spent = number(spent), sec = number(s), usec = number(us), persecond = number(ps), burst = number(size), rate = of}
 	if not (b.spent and b.sec and b.usec and b.persecond and b.burst and b.spent >= 0 and b.persecond > 0) then
 		return nil
 	end
+	if b.spent > b.burst + longest * b.persecond * (1 + slack) + 1 then
+		return nil -- more than can be owed
+	end
 	return b
+end
+
+-- load reads a bucket, or gives a full one: that is written over whatever is
+-- there, or a limit would not hold as long as it is.
+local function load(key, persecond, burst, rate)
+	local b, wrong = read(key)
+	if wrong then
+		return nil, wrong
+	end
+	return b or {spent = 0, sec = sec, usec = usec, persecond = persecond, burst = burst, rate = rate}
 end
 
 -- settle takes off what came back since. A clock that was set back stands still
@@ -59,9 +79,10 @@ for i, key in ipairs(KEYS) do
 	local persecond, burst, rate, n = tonumber(ARGV[at]), tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])
 	local b = buckets[key]
 	if not b then
-		b = load(key, persecond, burst, rate)
-		if not b then
-			return redis.error_reply('ERR what is kept there is no bucket')
+		local wrong
+		b, wrong = load(key, persecond, burst, rate)
+		if wrong then
+			return wrong
 		end
 		buckets[key] = b
 	end

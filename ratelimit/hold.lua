@@ -21,7 +21,17 @@ local function keep(key)
 	redis.call('PEXPIRE', key, string.format('%.0f', lease * 1000))
 end
 
+-- mend drops what is no set of leases: as long as it is there nothing would be
+-- counted.
+local function mend(key)
+	local kind = redis.call('TYPE', key)['ok']
+	if kind ~= 'zset' and kind ~= 'none' then
+		redis.call('DEL', key)
+	end
+end
+
 if mode == 'renew' then
+	mend(KEYS[1])
 	for i = 5, #ARGV do
 		redis.call('ZADD', KEYS[1], ends, ARGV[i])
 	end
@@ -32,6 +42,7 @@ end
 local taken, answer = {}, {-1}
 for i, key in ipairs(KEYS) do
 	if not taken[key] then
+		mend(key)
 		-- Leases that ran out, and those that a clock set back since would keep for ever.
 		redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.6f', now))
 		redis.call('ZREMRANGEBYSCORE', key, string.format('(%.6f', now + 2 * lease), '+inf')

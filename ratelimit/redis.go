@@ -285,16 +285,16 @@ func (r *Redis) run(ctx context.Context, s *redis.Script, keys []string, args []
 // Timeout. In a cluster the bucket is another one each time, so that every server
 // has its turn, and all are connected to.
 //
+// It does what requests do: it writes, which a replica refuses, and it logs in,
+// as whoever needs one more connection has to: those that are made stay good when
+// the password is changed.
+//
 // An error is one of Take.
 func (r *Redis) Probe(ctx context.Context) error {
 	patient, done := within(ctx, patience)
 	defer done()
-	if c, ok := r.client.(*redis.ClusterClient); ok {
-		_ = c.ForEachMaster(patient, func(ctx context.Context, node *redis.Client) error {
-			defer func() { _ = recover() }() // as in run
-			_ = node.Ping(ctx).Err()         // the calls below tell
-			return nil
-		})
+	if err := r.login(patient); err != nil {
+		return err
 	}
 	const clients = 64
 	key := r.key('p', Key{Limit: "probe", Client: strconv.FormatUint(r.probes.Add(1)%clients, 10)})
@@ -313,6 +313,31 @@ func (r *Redis) Probe(ctx context.Context) error {
 	ctx, done = within(ctx, r.timeout)
 	defer done()
 	return ask(ctx)
+}
+
+// login asks each server whether the login that connections are made with is
+// good. All else that may be wrong the calls of Probe tell.
+func (r *Redis) login(ctx context.Context) (err error) {
+	ask := func(ctx context.Context, node *redis.Client) error {
+		defer func() { _ = recover() }() // as in run
+		o := node.Options()
+		if o.Password == "" {
+			return node.Ping(ctx).Err()
+		}
+		return node.Do(ctx, "AUTH", orElse(o.Username, "default"), o.Password).Err()
+	}
+	switch c := r.client.(type) {
+	case *redis.ClusterClient:
+		err = c.ForEachMaster(ctx, ask)
+	case *redis.Client:
+		if c.Options().Password != "" {
+			err = ask(ctx, c)
+		}
+	}
+	if redis.HasErrorPrefix(err, "WRONGPASS") || redis.HasErrorPrefix(err, "NOAUTH") {
+		return r.failed(ctx, err)
+	}
+	return nil
 }
 
 // askThrough has every release ask Redis, or not, as ask says.
@@ -342,11 +367,28 @@ func (r *Redis) failed(ctx context.Context, err error) error {
 	if waitedFor(err) { // by a bound of the client's own
 		return fmt.Errorf("%w: redis: %w", ErrUnavailable, slowError(r.timeout))
 	}
-	return fmt.Errorf("%w: redis: %s", ErrUnavailable, clip(err.Error()))
+	said := clip(err.Error())
+	if unread(err) {
+		return nonsense("%s", strings.TrimPrefix(said, "redis: "))
+	}
+	return fmt.Errorf("%w: redis: %s", ErrUnavailable, said)
 }
 
+// nonsense is something there that answers, and so is neither gone nor slow.
 func nonsense(format string, args ...any) error {
-	return fmt.Errorf("%w: redis: its answer makes no sense: %s", ErrUnavailable, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: redis: %w: %s", ErrUnavailable, errNonsense, fmt.Sprintf(format, args...))
+}
+
+// unread reports whether err is one of an answer that the client could not read.
+// It has no type for those (go-redis v9.23.0, internal/proto: reader.go).
+func unread(err error) bool {
+	text := err.Error()
+	for _, words := range []string{"redis: can't parse", "redis: invalid", "redis: the length of", "redis: RESP3"} {
+		if strings.HasPrefix(text, words) {
+			return true
+		}
+	}
+	return false
 }
 
 // clip makes what a server said fit for a log.

@@ -3,7 +3,9 @@ package ratelimit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"strings"
 	"syscall"
 )
 
@@ -14,9 +16,16 @@ const (
 	maxDepth  = 16       // lists in lists
 	maxText   = 16 << 20 // bytes of one value
 	maxLine   = 64 << 10 // bytes of an error, or of anything else that is not counted
+
+	kinds = "+-:$*_#,(!=%~>|" // of answers, by their first byte
 )
 
-var errReply = errors.New("an answer out of bounds")
+// errNonsense is what people are told of an answer that no Redis would give, and
+// errReply is that of a connection.
+var (
+	errNonsense = errors.New("it answers, but not as Redis does")
+	errReply    = fmt.Errorf("%w: an answer of no known kind, or out of bounds", errNonsense)
+)
 
 // Dial makes a connection, as net.Dialer.DialContext does.
 type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -86,6 +95,9 @@ func (r *replies) within(p []byte) bool {
 		p = p[1:]
 		switch {
 		case r.kind == 0:
+			if strings.IndexByte(kinds, c) < 0 { // else its end would be waited for
+				return false
+			}
 			r.kind, r.length, r.number, r.minus = c, 0, 0, false
 		case c == '\n':
 			if !r.line() {

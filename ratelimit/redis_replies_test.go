@@ -33,7 +33,7 @@ func readAll(t testing.TB, r io.Reader) (string, error) {
 func TestRepliesThatArePassedOn(t *testing.T) {
 	for _, text := range []string{
 		"", "+OK\r\n", ":-1\r\n", "$-1\r\n", "*-1\r\n", "*0\r\n", "$0\r\n\r\n", "_\r\n", "#t\r\n", ",1.5\r\n", "(123456789012345678901234567890\r\n",
-		"-ERR *99999999999999 is text here\r\n", "$20\r\n*99999999999999\r\n\r\n\r\n\r\n",
+		"-ERR *99999999999999 is text here\r\n", "$21\r\n*99999999999999\r\n\r\n\r\n\r\n",
 		"*2\r\n:-1\r\n$3\r\n4.5\r\n", "%2\r\n+a\r\n*2\r\n:1\r\n:2\r\n+b\r\n~1\r\n$-1\r\n", "=8\r\ntxt:four\r\n", "!3\r\nno!\r\n",
 		strings.Repeat(">3\r\n+message\r\n+news\r\n$4\r\nnews\r\n", 300_000), // a subscription lives long
 		"*3\r\n$-1\r\n*0\r\n*1\r\n*1\r\n*1\r\n:1\r\n+OK\r\n",

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -454,21 +455,106 @@ func TestRedisKilledAndPausedAndBack(t *testing.T) {
 	}
 	s.client().ConfigSet(context.Background(), "maxmemory", "0")
 	await(t, "it works with memory again", works)
+}
 
-	s.client().Set(context.Background(), "regward:b:{user:bob}:people", "not ours", 0)
-	s.client().LPush(context.Background(), "regward:b:{user:eve}:people", "not ours")
-	s.client().Set(context.Background(), "regward:b:{user:nan}:people", "nan 1 1 1 1 1/1", 0)
-	for _, who := range []string{"user:bob", "user:eve", "user:nan"} {
+// What somebody else put under a key is no bucket and no set of leases: it is
+// written over by who counts, and its limit holds.
+func TestWhatIsNotOursIsWrittenOver(t *testing.T) {
+	ctx := context.Background()
+	s := startServer(t)
+	c := s.client()
+	r := newRedis(t, c, ratelimit.RedisOptions{Timeout: patient})
+	for who, put := range map[string]func(key string) error{
+		"text":           func(key string) error { return c.Set(ctx, key, "not ours", 0).Err() },
+		"a list":         func(key string) error { return c.LPush(ctx, key, "not ours").Err() },
+		"a hash":         func(key string) error { return c.HSet(ctx, key, "not", "ours").Err() },
+		"no number":      func(key string) error { return c.Set(ctx, key, "nan 1 1 1 1 1/1", 0).Err() },
+		"endless":        func(key string) error { return c.Set(ctx, key, "inf 1 1 1 1 1/1", 0).Err() },
+		"owed for ever":  func(key string) error { return c.Set(ctx, key, "1e200 1 1 1 5 5/3600000000000", 0).Err() },
+		"text of 1 MB":   func(key string) error { return c.Set(ctx, key, strings.Repeat("1 ", 1<<19), 0).Err() },
+		"nothing at all": func(key string) error { return c.Set(ctx, key, "", 0).Err() },
+	} {
 		ask := spend(t, "people", who, "5/h", 1)
-		if res, err := r.Take(context.Background(), ask); !errors.Is(err, ratelimit.ErrUnavailable) || res.OK {
-			t.Errorf("%s: something else is kept there: %+v, %v", who, res, err)
+		key := "regward:b:{" + strings.ReplaceAll(who, " ", "%20") + "}:people"
+		if err := put(key); err != nil {
+			t.Fatal(err)
 		}
-		if err := r.Reset(context.Background(), ask.Key); err != nil {
-			t.Errorf("%s: %v", who, err)
+		asked := ask
+		asked.N = 0
+		if res, err := r.Take(ctx, asked); err != nil || !res.OK || res.Remaining != 5 {
+			t.Errorf("%s: before: %+v, %v", who, res, err)
 		}
-		if !take(t, r, ask).OK {
-			t.Errorf("%s: still refused after a reset", who)
+		if got := passes(t, r, 8, ask); got != 5 {
+			t.Errorf("%s: %d of 8 pass a burst of 5", who, got)
 		}
+		if list, err := r.List(ctx, "people", 100); err != nil || !slices.ContainsFunc(list, func(u ratelimit.Usage) bool { return u.Client == who && u.Used == 5 }) {
+			t.Errorf("%s: listed %v, %v", who, list, err)
+		}
+		if err := put(key); err != nil { // over a bucket in use
+			_ = c.Del(ctx, key)
+			_ = put(key)
+		}
+		if _, err := r.Pace(ctx, ratelimit.Spend{Key: ask.Key, Rate: ask.Rate, N: 3}); err != nil {
+			t.Errorf("%s: paced: %v", who, err)
+		}
+		h := holding("blobs", who, 2)
+		key = strings.Replace(strings.Replace(key, ":b:", ":h:", 1), "people", "blobs", 1)
+		if err := put(key); err != nil {
+			t.Fatal(err)
+		}
+		first, _ := hold(t, r, true, h)
+		hold(t, r, true, h)
+		hold(t, r, false, h)
+		_ = c.Del(ctx, key)
+		_ = put(key)
+		if err := r.Renew(); err != nil {
+			t.Errorf("%s: renewed: %v", who, err)
+		}
+		hold(t, r, false, h) // both are counted again
+		first()
+	}
+}
+
+// A Redis that cannot be written to, or where no further connection could log
+// in, is known to be down where nobody asks it, or asks it mere questions.
+func TestAProbeDoesWhatRequestsDo(t *testing.T) {
+	for name, spoil := range map[string]func(c *redis.Client) error{
+		"a replica":               func(c *redis.Client) error { return c.Do(context.Background(), "REPLICAOF", "127.0.0.1", "1").Err() },
+		"another password":        func(c *redis.Client) error { return c.ConfigSet(context.Background(), "requirepass", "another").Err() },
+		"may not write any more":  func(c *redis.Client) error { return c.Do(context.Background(), "ACL", "SETUSER", "default", "-set").Err() },
+		"out of memory":           func(c *redis.Client) error { return c.ConfigSet(context.Background(), "maxmemory", "1").Err() },
+		"as busy as it is paused": func(c *redis.Client) error { return c.Do(context.Background(), "CLIENT", "PAUSE", "60000", "ALL").Err() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t)
+			c := s.client()
+			if err := c.ConfigSet(context.Background(), "requirepass", "secret").Err(); err != nil {
+				t.Fatal(err)
+			}
+			o := &redis.Options{Addr: s.addr, Password: "secret", ContextTimeoutEnabled: true, MaxRetries: -1}
+			shared := redis.NewClient(o)
+			t.Cleanup(func() { _ = shared.Close() })
+			r := newRedis(t, shared, ratelimit.RedisOptions{Timeout: time.Second})
+			await(t, "it works at first", func() bool { return r.Probe(context.Background()) == nil })
+			b := ratelimit.NewHastyBreaker(r, time.Now, nil, time.Millisecond, 20*time.Millisecond)
+			t.Cleanup(b.Close)
+			if err := spoil(c); err != nil {
+				t.Fatal(err)
+			}
+			question := spend(t, "people", "user:ann", "5/h", 0)
+			await(t, "it is known to be down", func() bool {
+				_, _ = b.Take(context.Background(), question)
+				_, down := b.Outage()
+				return down
+			})
+			for range 20 { // and stays so, whatever is asked
+				_, _ = b.Take(context.Background(), question)
+				if _, down := b.Outage(); !down {
+					t.Fatal("it is up, and cannot be asked")
+				}
+			}
+		})
 	}
 }
 
