@@ -20,6 +20,7 @@ func Diff(from, to *Config) []string {
 	out = append(out, diffGroups(from, to)...)
 	out = append(out, diffLimits(from, to)...)
 	out = append(out, diffFields(from, to)...)
+	out = append(out, diffFiles(from, to)...)
 	out = append(out, diffRedis(from, to)...)
 	out = append(out, diffUpstreams(from, to)...)
 	return append(out, diffLogins(from, to)...)
@@ -119,6 +120,24 @@ func diffDenials(from, to *Config) []string {
 		}
 	}
 	return append(sentences(more, "is now denied %s on %s"), sentences(fewer, "is no longer denied %s on %s")...)
+}
+
+// diffFiles tells of files that are called as before and hold something else, as
+// far as they were read.
+func diffFiles(from, to *Config) []string {
+	var out []string
+	before := map[string]string{}
+	for _, f := range from.Show() {
+		before[f.Path] = f.Value
+	}
+	for _, f := range to.Show() {
+		a, there := from.origins.sums[f.Path]
+		b, still := to.origins.sums[f.Path]
+		if there && still && a != b && before[f.Path] == f.Value {
+			out = append(out, f.Path+": "+to.written(f.Path, f.Value)+" holds something else")
+		}
+	}
+	return out
 }
 
 // diffRedis tells of secrets, which are not shown.

@@ -3,11 +3,35 @@ package configs_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/regward/regward/auth"
 	"github.com/regward/regward/configs"
 )
+
+// A file that is called as before may hold other users: a reload says so.
+func TestDiffTellsOfFiles(t *testing.T) {
+	dir := t.TempDir()
+	load := func(users string) *configs.Config {
+		if err := os.WriteFile(filepath.Join(dir, "users"), []byte(users), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := configs.Parse("regward.yaml", []byte("hostname: a.example\ntls: {mode: internal}\nupstream: http://registry:5000\nauth: {htpasswd: users}\n"), configs.Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	const hash = ":$2y$05$D8hsR9zSLJcdhqgmUgGBVe9pRVBwwvVYnuYuLZeScPcyDYEhlqYma\n"
+	ann, bob := load("ann"+hash), load("bob"+hash)
+	if got := configs.Diff(ann, bob); !slices.Equal(got, []string{"auth.htpasswd: users holds something else"}) {
+		t.Errorf("got %q", got)
+	}
+	if got := configs.Diff(ann, load("ann"+hash)); len(got) > 0 {
+		t.Errorf("nothing changed, but: %q", got)
+	}
+}
 
 // Instances of one registry have addresses, folders and logs of their own, and
 // the same files under other names. None of that is another configuration.

@@ -278,7 +278,7 @@ func TestReplayOfBadInput(t *testing.T) {
 		{good, log, []string{"."}, exitFailed, ". is a folder: name the logs in it"},
 		{good, log, []string{"-", "-"}, exitUsage, "- is named twice"},
 		{good, log, []string{"access.log", "./access.log"}, exitUsage, "./access.log is named twice, as access.log too"},
-		{good, log, nil, exitUsage, "requires at least 1 arg"},
+		{good, log, nil, exitUsage, "replay: which log?"},
 		{good, log, []string{"access.log", "--format", "iis"}, exitUsage, `"iis" is no format`},
 		{good + "rulez: 1\n", log, []string{"access.log"}, exitFailed, `candidate.yaml:7:1: unknown key "rulez"`},
 		{good, strings.Replace(log, "2026", "2226", 1), []string{"access.log"}, exitDone, "the last request is of 2226-11-20 08:59:59, which is yet to come: was a clock wrong?"},
