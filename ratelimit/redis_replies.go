@@ -48,10 +48,13 @@ func BoundedReplies(dial Dial) Dial {
 	}
 }
 
-// boundedConn looks at what is read from it.
+// boundedConn looks at what is read from it. Nothing can be read behind what is
+// out of bounds: the client passes over an error that it meets while it looks for
+// messages, and would wait for more.
 type boundedConn struct {
 	net.Conn
 	replies
+	broken bool
 }
 
 // boundedSocket is one that go-redis can ask whether it was closed meanwhile.
@@ -61,8 +64,12 @@ type boundedSocket struct {
 }
 
 func (c *boundedConn) Read(p []byte) (int, error) {
+	if c.broken {
+		return 0, errReply
+	}
 	n, err := c.Conn.Read(p)
 	if !c.within(p[:n]) {
+		c.broken = true
 		return 0, errReply
 	}
 	return n, err
