@@ -300,7 +300,7 @@ func TestOneIsCutOff(t *testing.T) {
 	eventually(t, "b is back", func() bool { return b.State().Sharing() && b.State().Subscribed })
 	want := fleet.Cut{Revocations: 2, Overrides: 1, Reloads: 1}
 	got := *b.State().Cut
-	got.From, got.To = time.Time{}, time.Time{}
+	got.From, got.To, got.Pending = time.Time{}, time.Time{}, false
 	if got != want {
 		t.Errorf("missed %+v, want %+v", got, want)
 	}
@@ -315,9 +315,63 @@ func TestOneIsCutOff(t *testing.T) {
 	}
 	must(t, a.Revoke(ctx(t), "bob", time.Time{}))
 	eventually(t, "b hears at once again", func() bool { return b.out("bob") })
-	found := b.logs.FilterMessageSnippet("2 revocations, 1 change of overrides and 1 reload came while Redis was away").Len()
-	if found != 1 {
-		t.Errorf("logged %d times: %v", found, b.logs.All())
+	told := func() int { return b.logs.FilterMessageSnippet("came while Redis was away").Len() }
+	eventually(t, "it is told what was missed", func() bool { return !b.State().Cut.Pending && told() > 0 })
+	if line := b.logs.FilterMessageSnippet("1 change of overrides and 1 reload came while Redis was away"); told() != 1 || line.Len() != 1 {
+		t.Errorf("logged: %v", b.logs.All())
+	}
+}
+
+// Who is back first does not say that nothing came: the others could not tell yet.
+func TestWhatOthersCouldNotTellIsWaitedFor(t *testing.T) {
+	s := newServer(t)
+	first, second := newLine(t, s.addr), newLine(t, s.addr)
+	patient := func(o *fleet.Options) { o.Timeout = 300 * time.Millisecond }
+	a, b := join(t, first.client(t), patient), join(t, second.client(t), patient)
+	first.cut()
+	second.cut()
+	if a.Beat(ctx(t)) == nil || b.Beat(ctx(t)) == nil {
+		t.Fatal("nobody answers, and that is no error")
+	}
+	if err := a.Revoke(ctx(t), "ann", time.Time{}); !errors.Is(err, fleet.ErrNotShared) {
+		t.Fatal(err)
+	}
+	if err := a.Override(ctx(t), a.rate("ci", "1/s", time.Hour)); !errors.Is(err, fleet.ErrNotShared) {
+		t.Fatal(err)
+	}
+	second.mend()
+	eventually(t, "b is back", func() bool { return b.Beat(ctx(t)) == nil })
+	if again, told := b.logs.FilterMessageSnippet("shared with other instances again").Len(), b.logs.FilterMessageSnippet("came while").Len(); again != 1 || told != 0 {
+		t.Errorf("said: %v", b.logs.All())
+	}
+	if cut := b.State().Cut; cut == nil || !cut.Pending || !strings.HasSuffix(cut.String(), ", so far") {
+		t.Errorf("status says %v", cut)
+	}
+	first.mend()
+	eventually(t, "a is back", func() bool { return a.Beat(ctx(t)) == nil })
+	must(t, b.Beat(ctx(t)))
+	if !b.out("ann") || b.limits() != "ci=1/s/false" {
+		t.Errorf("%v, %q", b.revoked, b.limits())
+	}
+	b.clock.Advance(2 * time.Hour) // more than the time to wait
+	for range 2 {
+		must(t, b.Beat(ctx(t)))
+	}
+	if all := b.logs.FilterMessageSnippet("came while"); all.Len() != 1 || !strings.Contains(all.All()[0].Message, ": 1 revocation and 1 change of overrides came while Redis was away") {
+		t.Errorf("said: %v", b.logs.All())
+	}
+	if cut := b.State().Cut; cut.Pending || cut.Revocations != 1 || cut.Overrides != 1 {
+		t.Errorf("status says %v", cut)
+	}
+	// One that ends in the next cut is told, too.
+	second.cut()
+	_ = b.Beat(ctx(t))
+	second.mend()
+	eventually(t, "b is back again", func() bool { return b.Beat(ctx(t)) == nil })
+	second.cut()
+	_ = b.Beat(ctx(t))
+	if n := b.logs.FilterMessageSnippet("came while").Len(); n != 2 {
+		t.Errorf("%d lines for two cuts that are over: %v", n, b.logs.All())
 	}
 }
 

@@ -33,8 +33,9 @@ type Cut struct {
 	From        time.Time `json:"from"`
 	To          time.Time `json:"to"`
 	Revocations int       `json:"revocations"`
-	Overrides   int       `json:"overrides"` // set, changed or gone
-	Reloads     int       `json:"reloads"`   // 0 or 1: several are one
+	Overrides   int       `json:"overrides"`         // set, changed or gone
+	Reloads     int       `json:"reloads"`           // 0 or 1: several are one
+	Pending     bool      `json:"pending,omitempty"` // others may not have told yet what they could not
 }
 
 // Missed reports whether anything came.
@@ -63,7 +64,19 @@ func (c Cut) String() string {
 		}
 	}
 	const clock = "15:04"
-	return fmt.Sprintf("%s came while Redis was away (%s to %s UTC)", what, c.From.UTC().Format(clock), c.To.UTC().Format(clock))
+	said := fmt.Sprintf("%s came while Redis was away (%s to %s UTC)", what, c.From.UTC().Format(clock), c.To.UTC().Format(clock))
+	if c.Pending {
+		said += ", so far"
+	}
+	return said
+}
+
+// and is c with what came since.
+func (c Cut) and(more Cut) *Cut {
+	c.Revocations += more.Revocations
+	c.Overrides += more.Overrides
+	c.Reloads = max(c.Reloads, more.Reloads)
+	return &c
 }
 
 // link is how it stands with Redis.
@@ -71,6 +84,7 @@ type link struct {
 	since      time.Time
 	err        error
 	cut        *Cut
+	rest       time.Time // when a cut that is pending is not any more
 	subscribed bool
 	nonsense   int
 	logged     time.Time // when nonsense was, last
@@ -218,7 +232,9 @@ func (f *Fleet) exchangeReload(ctx context.Context, first bool, known int64, now
 	return f.sendReload(ctx)
 }
 
-// note keeps how a pass went, and says so when that changes.
+// note keeps how a pass went, and says so when that changes. What came during a
+// cut is told when the others had the time to find out that it is over: nobody
+// else knows what they did.
 func (f *Fleet) note(learned Cut, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -226,15 +242,34 @@ func (f *Fleet) note(learned Cut, err error) {
 	f.link.err = err
 	switch {
 	case err != nil && was.IsZero():
+		f.tellCut()
 		f.link.since = now
 		f.o.Log.Error("nothing is shared with other instances: revocations, overrides and reloads do not travel",
 			zap.String("error", words(err)))
 	case err == nil && !was.IsZero():
-		learned.From, learned.To = was, now
-		f.link.since, f.link.cut = time.Time{}, &learned
-		f.o.Log.Warn("shared with other instances again: "+learned.String(),
-			zap.Int("revocations", learned.Revocations), zap.Int("overrides", learned.Overrides), zap.Int("reloads", learned.Reloads))
+		learned.From, learned.To, learned.Pending = was, now, true
+		wait := f.o.Every + f.o.Timeout // for their next look, however slow that is
+		f.link.since, f.link.cut, f.link.rest = time.Time{}, &learned, now.Add(wait)
+		f.o.Log.Warn("shared with other instances again: what they changed meanwhile comes with their next sign of life",
+			zap.Time("since", now), zap.Duration("within", wait))
+	case err == nil && f.link.cut != nil && f.link.cut.Pending:
+		f.link.cut = f.link.cut.and(learned)
+		if !now.Before(f.link.rest) {
+			f.tellCut()
+		}
 	}
+}
+
+// tellCut says what came during a cut, once. The caller holds mu.
+func (f *Fleet) tellCut() {
+	if f.link.cut == nil || !f.link.cut.Pending {
+		return
+	}
+	c := *f.link.cut
+	c.Pending = false
+	f.link.cut = &c
+	f.o.Log.Warn("back since "+c.To.UTC().Format("15:04:05")+" UTC: "+c.String(),
+		zap.Int("revocations", c.Revocations), zap.Int("overrides", c.Overrides), zap.Int("reloads", c.Reloads))
 }
 
 // nonsense counts what cannot be read, and logs some of it.
@@ -259,6 +294,9 @@ func words(err error) string {
 	var timeout net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
 		return "redis does not answer in time"
+	}
+	if said, ok := strings.CutPrefix(err.Error(), "redis: can't parse"); ok { // the client has no type for it
+		return text("redis answers, but not as Redis does: cannot parse" + said)
 	}
 	return text(err.Error())
 }
