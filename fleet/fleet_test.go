@@ -764,6 +764,20 @@ func TestAnInstanceIsGoneWithoutGoodbye(t *testing.T) {
 	eventually(t, "b is given up", func() bool { return len(hosts()) == 1 })
 }
 
+// One that died is still told of, with how long it has been silent, when three
+// of its beats are missing.
+func TestAnInstanceThatDiedIsRemembered(t *testing.T) {
+	s := newServer(t)
+	slowly := func(o *fleet.Options) { o.Every, o.Timeout = 300*time.Millisecond, 500*time.Millisecond }
+	a, b := join(t, s.client(), slowly), join(t, s.client(), slowly)
+	b.Abandon()
+	eventually(t, "it is silent for longer than three beats and a timeout", func() bool {
+		list, err := a.Instances(ctx(t))
+		must(t, err)
+		return slices.ContainsFunc(list, func(i fleet.Instance) bool { return !i.Self && i.Seen > 1500*time.Millisecond })
+	})
+}
+
 func TestWhatAnInstanceSaysIsBounded(t *testing.T) {
 	s := newServer(t)
 	long := strings.Repeat("\u00fc", 10_000)

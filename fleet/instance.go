@@ -31,8 +31,9 @@ type Instance struct {
 	Self      bool          `json:"self,omitempty"`            // this one
 }
 
-// lives is for how long an instance is known that is heard of no more.
-func (f *Fleet) lives() time.Duration { return 3*f.o.Every + f.o.Timeout }
+// lives is for how long an instance is known that is heard of no more: long
+// enough that Seen tells of one that died.
+func (f *Fleet) lives() time.Duration { return 12*f.o.Every + f.o.Timeout }
 
 // self is what this instance says now, short enough to be kept.
 func (f *Fleet) self() Instance {

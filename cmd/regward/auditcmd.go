@@ -3,13 +3,11 @@ package main
 import (
 	"bufio"
 	"cmp"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/regward/regward/auth"
 	"github.com/regward/regward/configs"
+	"github.com/regward/regward/replay"
 )
 
 // maxAuditFiles are open at once, each with a buffer of a line.
@@ -244,32 +243,14 @@ type deeds struct {
 	err     error
 }
 
-// openDeeds opens a file; gzip is known by its first bytes.
 func openDeeds(name string, stdin io.Reader) (*deeds, error) {
-	d := &deeds{name: name, close: func() {}}
-	in := stdin
+	in, end, err := replay.Open(name, stdin)
+	if err != nil {
+		return nil, err
+	}
+	d := &deeds{name: name, close: func() { _ = end() }}
 	if name == "-" {
 		d.name = "stdin"
-	} else {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		if info, err := f.Stat(); err == nil && info.IsDir() {
-			f.Close()
-			return nil, fmt.Errorf("%s is a folder: name the logs in it", name)
-		}
-		in, d.close = f, func() { f.Close() }
-	}
-	r := bufio.NewReaderSize(in, 64<<10)
-	in = r
-	if magic, _ := r.Peek(2); string(magic) == "\x1f\x8b" {
-		plain, err := gzip.NewReader(r)
-		if err != nil {
-			d.close()
-			return nil, fmt.Errorf("%s: %w", d.name, err)
-		}
-		in = plain
 	}
 	d.scanner = bufio.NewScanner(in)
 	d.scanner.Buffer(make([]byte, 0, 4096), maxLogLine)

@@ -274,13 +274,13 @@ func instanceNames(list []fleet.Instance) []string {
 	return names
 }
 
-// silent is for how long an instance may say nothing before status tells.
-const silent = 2 * fleet.DefaultEvery
+// silence is for how long an instance may say nothing before it is told of.
+const silence = 2 * fleet.DefaultEvery
 
 // instanceWords is what is not well with an instance.
 func instanceWords(i *fleet.Instance) string {
 	var parts []string
-	if i.Seen > silent {
+	if i.Seen > silence {
 		parts = append(parts, "last heard "+ago(i.Seen))
 	}
 	if i.Draining {

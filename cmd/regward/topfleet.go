@@ -94,7 +94,7 @@ func (t *topAnswer) addOthers(r *http.Request, f *fleet.Fleet, here bool, most i
 	for n, i := range list {
 		switch {
 		case i.Self:
-		case t.add(i.Top, most):
+		case i.Seen <= silence && t.add(i.Top, most):
 			t.Heard++
 		default:
 			silent = append(silent, names[n]+" (regward "+cmp.Or(i.Version, "of no known version")+")")
