@@ -53,36 +53,69 @@ func (c counting) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// open opens a file, "-" being stdin: gzip is known by its first bytes, the
-// format by the first lines.
+// openRoom is the buffer of an opened log: many may be open at once.
+const openRoom = 64 << 10
+
+// Open opens a log to be read, "-" being stdin: gzip is known by its first
+// bytes. An error names the file.
+func Open(name string, stdin io.Reader) (r *bufio.Reader, close func() error, err error) {
+	in, close, err := openFile(name, stdin)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err = unzipped(in, openRoom)
+	if err != nil {
+		_ = close()
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return r, close, nil
+}
+
+func openFile(name string, stdin io.Reader) (in io.Reader, close func() error, err error) {
+	if name == "-" {
+		if stdin == nil {
+			stdin = bytes.NewReader(nil)
+		}
+		return stdin, func() error { return nil }, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		f.Close()
+		return nil, nil, fmt.Errorf("%s is a folder: name the logs in it", name)
+	}
+	return f, f.Close, nil
+}
+
+// unzipped has room for a look at so many bytes ahead.
+func unzipped(in io.Reader, room int) (*bufio.Reader, error) {
+	r := bufio.NewReaderSize(in, room)
+	if magic, _ := r.Peek(2); string(magic) != "\x1f\x8b" {
+		return r, nil
+	}
+	plain, err := gzip.NewReader(r)
+	if err != nil {
+		return nil, err
+	}
+	return bufio.NewReaderSize(plain, room), nil
+}
+
+// open opens a file of a replay; its format is known by the first lines.
 func open(name string, at int, o *Options, done *atomic.Int64) (*source, error) {
-	s := &source{File: File{Name: name, BadLines: []string{}}, at: at, close: func() error { return nil }}
-	var in io.Reader = o.Stdin
+	s := &source{File: File{Name: name, BadLines: []string{}}, at: at}
 	if name == "-" {
 		s.Name = "stdin"
-		if in == nil {
-			in = bytes.NewReader(nil)
-		}
-	} else {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		if info, err := f.Stat(); err == nil && info.IsDir() {
-			f.Close()
-			return nil, fmt.Errorf("%s is a folder: name the logs in it", name)
-		}
-		in, s.close = f, f.Close
 	}
-	s.r = bufio.NewReaderSize(counting{in, done}, maxLine)
-	if magic, _ := s.r.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
-		plain, err := gzip.NewReader(s.r)
-		if err != nil {
-			s.BrokenOff = err.Error()
-			s.r.Reset(bytes.NewReader(nil))
-		} else {
-			s.r = bufio.NewReaderSize(plain, maxLine)
-		}
+	in, end, err := openFile(name, o.Stdin)
+	if err != nil {
+		return nil, err
+	}
+	s.close = end
+	if s.r, err = unzipped(counting{in, done}, maxLine); err != nil {
+		s.BrokenOff = err.Error()
+		s.r = bufio.NewReader(bytes.NewReader(nil))
 	}
 	s.Format = o.Format
 	if s.Format == Detect {
