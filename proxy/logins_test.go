@@ -393,7 +393,7 @@ func TestAThirdWrongPasswordIsNotAsked(t *testing.T) {
 		{"nor the right one: nobody knows", 0, "ann", "pw", annTried + "14 minutes", nil},
 		{"the first again", 0, "ann", "1", "no", nil},
 		{"other people", 0, "bob", "pb", "bob", []string{"bob/pb"}},
-		{"just before", 14*time.Minute - time.Second, "ann", "pw", annTried + "a minute", nil},
+		{"just before", 14*time.Minute - time.Second, "ann", "pw", annTried + "a second", nil},
 		{"when the first is forgotten", time.Second, "ann", "pw", "ann", []string{"ann/pw"}},
 		{"there is one question more", 0, "ann", "4", "no", []string{"ann/4"}},
 		{"and no other", 0, "ann", "5", annTried, nil},

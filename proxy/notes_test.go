@@ -438,7 +438,7 @@ func TestWrongPasswordsAreCountedByAllInstancesTogether(t *testing.T) {
 		{"nor the right one: nobody knows", 0, 0, "ann", "pw", annTried + "14 minutes", nil},
 		{"the second where it was not asked", 2, 0, "ANN", "2", "no", nil},
 		{"other people", 0, 0, "bob", "pb", "bob", []string{"bob/pb"}},
-		{"just before", 2, 14*time.Minute - time.Second, "ann", "5", annTried + "a minute", nil},
+		{"just before", 2, 14*time.Minute - time.Second, "ann", "5", annTried + "a second", nil},
 		{"when the first is forgotten", 0, time.Second, "ann", "pw", "ann", []string{"ann/pw"}},
 		{"there is one question more", 2, 0, "ann", "6", "no", []string{"ann/6"}},
 		{"and no other", 0, 0, "ann", "7", annTried, nil},
