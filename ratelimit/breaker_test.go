@@ -68,6 +68,7 @@ func flakyBreaker(t *testing.T, idle time.Duration) (*ratelimit.Breaker, *flaky,
 }
 
 func TestBreaker(t *testing.T) {
+	t.Parallel()
 	testLimiter(t, func(now func() time.Time) ratelimit.Limiter {
 		b := ratelimit.NewBreaker(ratelimit.NewMemory(5000, now), now, nil)
 		t.Cleanup(b.Close)
@@ -287,6 +288,7 @@ func TestAPlaceIsReleasedWhileRedisIsPaused(t *testing.T) {
 
 // Cold connections, all of which a cluster needs, are no reason for an outage.
 func TestAProbeFindsACluster(t *testing.T) {
+	t.Parallel()
 	r := newRedis(t, startCluster(t), ratelimit.RedisOptions{Timeout: patient})
 	for range 10 {
 		if err := r.Probe(context.Background()); err != nil {

@@ -15,6 +15,7 @@ import (
 )
 
 func TestMemory(t *testing.T) {
+	t.Parallel()
 	testLimiter(t, func(now func() time.Time) ratelimit.Limiter { return ratelimit.NewMemory(5000, now) })
 }
 
@@ -236,7 +237,7 @@ func TestG16_AMillionSourcesFitIn64MiB(t *testing.T) {
 		sources := 1_000_000
 		switch {
 		case underRace:
-			sources = ratelimit.DefaultKeys * 3 / 2
+			sources = ratelimit.DefaultKeys * 6 / 5
 		case name != "addresses":
 			sources = 200_000 // twice what is held tells as much, sooner
 		}
