@@ -18,14 +18,15 @@ const module = "github.com/regward/regward"
 // section 3).
 func arrows() map[string][]string {
 	return map[string][]string{
-		"auth":        {},
-		"ratelimit":   {},
-		"fleet":       {},
-		"replay":      {},
-		"tls":         {},
-		"proxy":       {"auth", "ratelimit"},
-		"configs":     {"auth", "ratelimit"},
-		"cmd/regward": {"auth", "ratelimit", "fleet", "replay", "tls", "proxy", "configs"},
+		"auth":               {},
+		"ratelimit":          {},
+		"fleet":              {},
+		"replay":             {},
+		"tls":                {},
+		"proxy":              {"auth", "ratelimit"},
+		"configs":            {"auth", "ratelimit"},
+		"internal/redistest": {}, // of tests: no package may import it elsewhere
+		"cmd/regward":        {"auth", "ratelimit", "fleet", "replay", "tls", "proxy", "configs"},
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/regward/regward/auth"
 	"github.com/regward/regward/configs"
+	"github.com/regward/regward/internal/redistest"
 )
 
 // promised are the metrics of docs/metrics.md, which another test compares with
@@ -268,7 +269,7 @@ func TestPromtoolTakesTheAlerts(t *testing.T) {
 // instances behind haproxy count as one and see who asks, and one that drains is
 // asked no more.
 func TestSeveralInstancesBehindHaproxy(t *testing.T) {
-	redis := startRedis(t, "--requirepass", "hidden")
+	redis := redistest.Start(t, "--requirepass", "hidden")
 	page := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(readDoc(t, "docs/several.md"))
 	if page == nil {
 		t.Fatal("docs/several.md shows no configuration")
@@ -283,7 +284,7 @@ func TestSeveralInstancesBehindHaproxy(t *testing.T) {
 	text := replaceEach(t, page[1],
 		"registry.example.com", "localhost", `":8443"`, `"127.0.0.1:0"`, `":9781"`, `"127.0.0.1:0"`, "10.0.0.0/8", "127.0.0.0/8",
 		"http://registry:5000", "UPSTREAM", "/etc/regward/htpasswd", "DIR/users", "/etc/regward/token.pem", key,
-		"redis:6379", `"`+redis.addr+`"`, "${REDIS_PASSWORD}", "hidden", "1000/6h", "3/h",
+		"redis:6379", `"`+redis.Addr+`"`, "${REDIS_PASSWORD}", "hidden", "1000/6h", "3/h",
 	) + `state_dir: DIR/state
 admin: {listen: "unix:DIR/admin.sock"}
 log: {format: json, access: DIR/access.log, audit: "off"}
@@ -293,7 +294,7 @@ log: {format: json, access: DIR/access.log, audit: "off"}
 	dir := t.TempDir()
 	pair(t, dir, time.Now().Add(time.Hour))
 	write(t, filepath.Join(dir, "both.pem"), readFile(t, filepath.Join(dir, "tls.crt"))+readFile(t, filepath.Join(dir, "tls.key")))
-	host := "127.0.0.1:" + strconv.Itoa(freeRedisPort(t))
+	host := "127.0.0.1:" + strconv.Itoa(redistest.FreePort(t))
 	file := filepath.Join(dir, "haproxy.cfg")
 	at := func(r *running, name string) string {
 		_, probe, _ := strings.Cut(r.probe(), "127.0.0.1:")

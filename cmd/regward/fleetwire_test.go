@@ -4,22 +4,22 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/regward/regward/auth"
+	"github.com/regward/regward/internal/redistest"
 )
 
 // twins are two instances that share a Redis and a token key.
-func twins(t *testing.T, redis *redisServer, more string) (one, two *running) {
+func twins(t *testing.T, redis *redistest.Server, more string) (one, two *running) {
 	t.Helper()
 	key := filepath.Join(t.TempDir(), "token.pem")
 	if _, err := auth.LoadTokens(key, true); err != nil {
 		t.Fatal(err)
 	}
-	config := limited() + "redis: {addresses: \"" + redis.addr + "\", timeout: 500ms" + more + "}\ntoken: {key_file: " + key + "}\n"
+	config := limited() + "redis: {addresses: \"" + redis.Addr + "\", timeout: 500ms" + more + "}\ntoken: {key_file: " + key + "}\n"
 	return begin(t, config, nil, nil), begin(t, config, nil, nil)
 }
 
@@ -35,7 +35,7 @@ func soon(t *testing.T, what string, holds func() bool) {
 
 // Two instances count as one, and what is done on one holds on both.
 func TestTwoInstancesCountAsOne(t *testing.T) {
-	one, two := twins(t, startRedis(t), "")
+	one, two := twins(t, redistest.Start(t), "")
 	one.pullOf("ann", 200)
 	two.pullOf("ann", 200)
 	one.pullOf("ann", 429)
@@ -72,7 +72,7 @@ func TestTwoInstancesCountAsOne(t *testing.T) {
 // A reload that one instance is asked for is one of the others' too: they say
 // who asked.
 func TestAReloadReachesTheOthers(t *testing.T) {
-	one, two := twins(t, startRedis(t), "")
+	one, two := twins(t, redistest.Start(t), "")
 	// Watching would find the change by itself.
 	two.watcher.close()
 	two.edit("groups: {coolteam: [ann]}", "groups: {coolteam: [bob]}")
@@ -92,10 +92,10 @@ func TestAReloadReachesTheOthers(t *testing.T) {
 // Redis dies: requests go on, /readyz says so with 200, status since when, and
 // what is revoked meanwhile holds here and is said not to hold elsewhere yet.
 func TestRedisDiesUnderTwoInstances(t *testing.T) {
-	redis := startRedis(t)
+	redis := redistest.Start(t)
 	one, two := twins(t, redis, "")
 	one.pullOf("ann", 200)
-	redis.kill()
+	redis.Kill()
 	// At once, and not only when the next sign of life fails.
 	if out := one.says(t, "status", exitDone, "redis: ", "not shared since ", "1 instance; what others there are Redis cannot be asked"); strings.Contains(out, "redis: ok") {
 		t.Errorf("status says that all is well:\n%s", out)
@@ -115,12 +115,7 @@ func TestRedisDiesUnderTwoInstances(t *testing.T) {
 	}
 	one.says(t, "reload", exitDone, "could not be asked to load theirs: Redis is away")
 
-	port := redis.addr[strings.LastIndexByte(redis.addr, ':')+1:]
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	runRedis(t, n, "--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", t.TempDir())
+	redis.Start()
 	soon(t, "both revocations reach the other instance", func() bool { return two.cache.Revoked() == 2 })
 	soon(t, "the override does", func() bool { return len(two.handler.Overrides()) == 1 })
 	soon(t, "/readyz is well again", func() bool { _, out, _ := one.command("healthcheck"); return out == "ready\n" })
@@ -129,8 +124,8 @@ func TestRedisDiesUnderTwoInstances(t *testing.T) {
 
 // An instance starts while Redis is down.
 func TestServeStartsWhileRedisIsDown(t *testing.T) {
-	redis := startRedis(t)
-	redis.kill()
+	redis := redistest.Start(t)
+	redis.Kill()
 	one, _ := twins(t, redis, ", on_error: deny")
 	if status := one.manifest("ann"); status != 503 {
 		t.Errorf("with on_error: deny a pull is answered %d, want 503", status)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/regward/regward/internal/redistest"
 )
 
 // limited is a configuration with a limit that is used up by two pulls.
@@ -142,7 +144,7 @@ func TestRevokeEndsATokenAtOnce(t *testing.T) {
 // Everybody can be put out at once: what was proven of whomever counts no more.
 // Who is meant has to be said, and only in one way.
 func TestRevokeEverybody(t *testing.T) {
-	one, two := twins(t, startRedis(t), "")
+	one, two := twins(t, redistest.Start(t), "")
 	token := func(r *running, user string) string {
 		_, body := r.ask("GET", r.public()+"/token?service=localhost&scope=repository:library/app:pull", user, user+"-secret")
 		var token struct{ Token string }

@@ -10,14 +10,15 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/regward/regward/configs"
+	"github.com/regward/regward/internal/redistest"
 	"github.com/regward/regward/proxy"
 	"github.com/regward/regward/ratelimit"
 )
 
 // notesAt are the notes in a Redis as serve has them.
-func notesAt(t *testing.T, more string, s *redisServer) (proxy.Shared, redis.UniversalClient) {
+func notesAt(t *testing.T, more string, s *redistest.Server) (proxy.Shared, redis.UniversalClient) {
 	t.Helper()
-	r := redisOf(t, t.TempDir(), "{addresses: "+s.addr+", timeout: 1s"+more+"}")
+	r := redisOf(t, t.TempDir(), "{addresses: "+s.Addr+", timeout: 1s"+more+"}")
 	var srv server
 	srv.now = time.Now
 	if err := srv.openShared(&configs.Config{Redis: *r}); err != nil {
@@ -28,7 +29,7 @@ func notesAt(t *testing.T, more string, s *redisServer) (proxy.Shared, redis.Uni
 }
 
 func TestNotesInRedis(t *testing.T) {
-	notes, client := notesAt(t, "", startRedis(t))
+	notes, client := notesAt(t, "", redistest.Start(t))
 	for _, step := range []struct {
 		what string
 		note proxy.Note
@@ -75,12 +76,12 @@ func TestNotesInRedis(t *testing.T) {
 
 // Notes and limits learn of a dead Redis from each other, and neither waits for it.
 func TestNotesOfARedisThatIsGone(t *testing.T) {
-	s := startRedis(t)
+	s := redistest.Start(t)
 	notes, _ := notesAt(t, "", s)
 	if _, err := notes.Write(t.Context(), proxy.Note{Key: "a", Left: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
-	s.kill()
+	s.Kill()
 	for range 10 {
 		if got, err := notes.Read(t.Context(), "a"); !errors.Is(err, ratelimit.ErrUnavailable) {
 			t.Errorf("read %v, %v", got, err)

@@ -11,86 +11,14 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/regward/regward/configs"
+	"github.com/regward/regward/internal/redistest"
 )
-
-// redisServer is a redis-server of the test's own, ended with it.
-type redisServer struct {
-	addr string
-	cmd  *exec.Cmd
-}
-
-// startRedis starts a redis-server that keeps nothing, on a free port of
-// loopback, with more arguments for it; "PORT" among them is that port.
-func startRedis(t *testing.T, args ...string) *redisServer {
-	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Fatal("redis-server is missing; install it with scripts/install-test-tools")
-	}
-	port := freeRedisPort(t)
-	for i := range args {
-		args[i] = strings.ReplaceAll(args[i], "PORT", strconv.Itoa(port))
-	}
-	args = append([]string{"--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", t.TempDir()}, args...)
-	if text := strings.Join(args, " "); !strings.Contains(text, strconv.Itoa(port)) {
-		args = append(args, "--port", strconv.Itoa(port))
-	}
-	return runRedis(t, port, args...)
-}
-
-// runRedis starts redis-server and waits until it listens.
-func runRedis(t *testing.T, port int, args ...string) *redisServer {
-	t.Helper()
-	s := &redisServer{addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), cmd: exec.Command("redis-server", args...)}
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.kill)
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		conn, err := net.Dial("tcp", s.addr)
-		if err == nil {
-			_ = conn.Close()
-			return s
-		}
-		if time.Now().After(end) {
-			t.Fatalf("redis-server %v does not listen: %v", args, err)
-		}
-	}
-}
-
-func (s *redisServer) kill() {
-	if s.cmd.ProcessState == nil {
-		_ = s.cmd.Process.Kill()
-		_ = s.cmd.Wait()
-	}
-}
-
-// freeRedisPort is one whose cluster port, 10,000 above, exists as well.
-func freeRedisPort(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		_ = l.Close()
-		if port < 55_000 {
-			return port
-		}
-	}
-	t.Fatal("no free port below 55000")
-	return 0
-}
 
 // redisOf is the redis section of a configuration.
 func redisOf(t *testing.T, dir, yaml string) *configs.Redis {
@@ -141,27 +69,26 @@ func redisCA(t *testing.T, dir string) {
 }
 
 // startTLSRedis speaks TLS alone, with the files of redisCA in dir.
-func startTLSRedis(t *testing.T, dir string) *redisServer {
+func startTLSRedis(t *testing.T, dir string) *redistest.Server {
 	t.Helper()
-	return startRedis(t, "--port", "0", "--tls-port", "PORT", "--tls-auth-clients", "no",
+	return redistest.Start(t, "--port", "0", "--tls-port", "PORT", "--tls-auth-clients", "no",
 		"--tls-cert-file", dir+"/redis.pem", "--tls-key-file", dir+"/redis.key", "--tls-ca-cert-file", dir+"/ca.pem")
 }
 
 // startSentinel watches a master by the name mymaster.
-func startSentinel(t *testing.T, master *redisServer) *redisServer {
+func startSentinel(t *testing.T, master *redistest.Server) *redistest.Server {
 	t.Helper()
-	port := freeRedisPort(t)
-	host, of, _ := net.SplitHostPort(master.addr)
+	host, port, _ := net.SplitHostPort(master.Addr)
 	file := filepath.Join(t.TempDir(), "sentinel.conf")
-	write(t, file, fmt.Sprintf("port %d\nbind 127.0.0.1\nsentinel monitor mymaster %s %s 1\n", port, host, of))
-	return runRedis(t, port, file, "--sentinel")
+	write(t, file, fmt.Sprintf("sentinel monitor mymaster %s %s 1\n", host, port))
+	return redistest.StartSentinel(t, file)
 }
 
 // startCluster is one node that has all slots.
-func startCluster(t *testing.T) *redisServer {
+func startCluster(t *testing.T) *redistest.Server {
 	t.Helper()
-	s := startRedis(t, "--cluster-enabled", "yes")
-	client, err := newRedis(redisOf(t, t.TempDir(), fmt.Sprintf("{addresses: %q, timeout: 5s}", s.addr)))
+	s := redistest.Start(t, "--cluster-enabled", "yes")
+	client, err := newRedis(redisOf(t, t.TempDir(), fmt.Sprintf("{addresses: %q, timeout: 5s}", s.Addr)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,10 +140,10 @@ func stranger(t *testing.T, answer string) (addr string) {
 
 // halfCluster is one node that has half of the slots: those of most keys are
 // nobody's.
-func halfCluster(t *testing.T) *redisServer {
+func halfCluster(t *testing.T) *redistest.Server {
 	t.Helper()
-	s := startRedis(t, "--cluster-enabled", "yes")
-	client, err := newRedis(redisOf(t, t.TempDir(), fmt.Sprintf("{addresses: %q, timeout: 5s}", s.addr)))
+	s := redistest.Start(t, "--cluster-enabled", "yes")
+	client, err := newRedis(redisOf(t, t.TempDir(), fmt.Sprintf("{addresses: %q, timeout: 5s}", s.Addr)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,16 +159,16 @@ func halfCluster(t *testing.T) *redisServer {
 func TestOnlineAsksRedis(t *testing.T) {
 	dir := t.TempDir()
 	redisCA(t, dir)
-	plain, locked := startRedis(t), startRedis(t, "--requirepass", "letmein", "--user", "reader", "on", ">letmein", "~*", "+ping", "+hello", "+auth")
+	plain, locked := redistest.Start(t), redistest.Start(t, "--requirepass", "letmein", "--user", "reader", "on", ">letmein", "~*", "+ping", "+hello", "+auth")
 	socket := filepath.Join(dir, "r.sock")
-	startRedis(t, "--unixsocket", socket)
+	redistest.Start(t, "--unixsocket", socket)
 	secure, sentinel, cluster := startTLSRedis(t, dir), startSentinel(t, plain), startCluster(t)
-	replica := startRedis(t, "--replicaof", strings.Replace(plain.addr, ":", " ", 1))
-	gone := startRedis(t)
-	gone.kill()
-	names := strings.NewReplacer("PLAIN", plain.addr, "LOCKED", locked.addr, "SOCKET", "unix:"+socket, "TLS", secure.addr,
-		"SENTINEL", sentinel.addr, "CLUSTER", cluster.addr, "REPLICA", replica.addr, "GONE", gone.addr,
-		"LONELY", startRedis(t, "--cluster-enabled", "yes").addr, "HALF", halfCluster(t).addr, "MOVES", stranger(t, "-MOVED 1 127.0.0.1:1\r\n"))
+	replica := redistest.Start(t, "--replicaof", strings.Replace(plain.Addr, ":", " ", 1))
+	gone := redistest.Start(t)
+	gone.Kill()
+	names := strings.NewReplacer("PLAIN", plain.Addr, "LOCKED", locked.Addr, "SOCKET", "unix:"+socket, "TLS", secure.Addr,
+		"SENTINEL", sentinel.Addr, "CLUSTER", cluster.Addr, "REPLICA", replica.Addr, "GONE", gone.Addr,
+		"LONELY", redistest.Start(t, "--cluster-enabled", "yes").Addr, "HALF", halfCluster(t).Addr, "MOVES", stranger(t, "-MOVED 1 127.0.0.1:1\r\n"))
 	for _, tt := range []struct{ redis, path, says, fix string }{
 		{"{addresses: PLAIN}", "", "", ""},
 		{"{addresses: SOCKET}", "", "", ""},
@@ -289,8 +216,8 @@ func TestOnlineAsksRedis(t *testing.T) {
 
 // A Redis that is slow is told to be slow, with the figure, rather than gone.
 func TestOnlineTimesRedis(t *testing.T) {
-	s := startRedis(t)
-	r := redisOf(t, t.TempDir(), fmt.Sprintf("{addresses: %q, timeout: 5ms}", slowly(t, s.addr, 20*time.Millisecond)))
+	s := redistest.Start(t)
+	r := redisOf(t, t.TempDir(), fmt.Sprintf("{addresses: %q, timeout: 5ms}", slowly(t, s.Addr, 20*time.Millisecond)))
 	var got configs.Problems
 	checkRedis(t.Context(), r, func(s configs.Severity, path, msg, fix string) {
 		got = append(got, configs.Problem{Severity: s, Path: path, Msg: msg, Fix: fix})
@@ -342,23 +269,21 @@ func slowly(t *testing.T, to string, after time.Duration) string {
 
 // A call ends in time whatever Redis does: not there, paused, or a stranger.
 func TestRedisCallsAreBounded(t *testing.T) {
-	paused := startRedis(t)
-	gone := startRedis(t)
-	gone.kill()
+	paused := redistest.Start(t)
+	gone := redistest.Start(t)
+	gone.Kill()
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, says nothing
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	for name, addr := range map[string]string{"paused": paused.addr, "gone": gone.addr, "silent": silent.Addr().String()} {
+	for name, addr := range map[string]string{"paused": paused.Addr, "gone": gone.Addr, "silent": silent.Addr().String()} {
 		client, err := newRedis(redisOf(t, t.TempDir(), fmt.Sprintf("{addresses: %q, password: letmein}", addr)))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if name == "paused" {
-			if err := paused.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
+			paused.Pause()
 		}
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -372,9 +297,7 @@ func TestRedisCallsAreBounded(t *testing.T) {
 		}
 		_ = client.Close()
 	}
-	if err := paused.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-		t.Fatal(err)
-	}
+	paused.Resume()
 }
 
 func TestNoRedis(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/regward/regward/fleet"
+	"github.com/regward/regward/internal/redistest"
 	"github.com/regward/regward/proxy"
 )
 
@@ -32,7 +33,7 @@ func requestsOf(list []talker, name string) (requests float64, times int) {
 
 // Whichever instance is asked, top adds up what all have seen; --here is one.
 func TestTopAddsUpTheInstances(t *testing.T) {
-	server := startRedis(t)
+	server := redistest.Start(t)
 	one, two := twins(t, server, "")
 	for range 3 {
 		one.manifest("ann")
@@ -64,14 +65,14 @@ func TestTopAddsUpTheInstances(t *testing.T) {
 	}
 
 	// An instance of a version that does not tell is named.
-	client := redis.NewClient(&redis.Options{Addr: server.addr, ContextTimeoutEnabled: true})
+	client := redis.NewClient(&redis.Options{Addr: server.Addr, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { client.Close() })
 	old := fleet.New(fleet.Options{Client: client, Prefix: one.first.Redis.KeyPrefix,
 		Self: func() fleet.Instance { return fleet.Instance{Host: "older", Version: "0.0.1"} }})
 	t.Cleanup(old.Close)
 	one.says(t, "top --once", exitDone, "of 2 of 3 instances: older (regward 0.0.1) does not tell")
 
-	server.kill()
+	server.Kill()
 	one.says(t, "top --once", exitDone, "of this instance alone: Redis cannot be asked about the others", "user:ann")
 }
 
