@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/regward/regward/fleet"
+	"github.com/regward/regward/internal/redistest"
 )
 
 // member is an instance and what it was told.
@@ -194,13 +196,13 @@ func TestAFleetOfOne(t *testing.T) {
 // Walkthrough, day 3, 14:10.
 func TestRedisDiesAndComesBackEmpty(t *testing.T) {
 	s := newServer(t)
-	a, b := join(t, s.client(), impatient), join(t, s.client(), impatient)
+	a, b := join(t, s.client(t), impatient), join(t, s.client(t), impatient)
 	must(t, a.Revoke(ctx(t), "before", time.Time{}))
 	must(t, a.Override(ctx(t), a.rate("ci", "1/s", time.Hour)))
 	must(t, a.Override(ctx(t), a.rate("people", "1/s", time.Hour)))
 	eventually(t, "b has it", func() bool { return b.out("before") && b.limits() == a.limits() })
 
-	s.kill()
+	s.Kill()
 	for _, user := range []string{"ann", "zoe"} {
 		if err := a.Revoke(ctx(t), user, time.Time{}); !errors.Is(err, fleet.ErrNotShared) {
 			t.Errorf("revoking %s: %v", user, err)
@@ -226,13 +228,13 @@ func TestRedisDiesAndComesBackEmpty(t *testing.T) {
 		t.Errorf("%v, %v", list, err)
 	}
 
-	s.start()
+	s.Start()
 	eventually(t, "b has heard of all", func() bool {
 		return b.out("ann") && b.out("zoe") && b.asked() == 1 && b.State().Sharing() && a.State().Sharing()
 	})
 	eventually(t, "the overrides are the same", func() bool { return a.limits() == b.limits() && b.limits() == "ci=9/s/false" })
 	eventually(t, "a has nothing more to tell", func() bool { return a.State().Unsent == 0 })
-	late := join(t, s.client())
+	late := join(t, s.client(t))
 	if !late.out("before") || !late.out("ann") || late.limits() != "ci=9/s/false" {
 		t.Errorf("lost with the data: %v, %q", late.revoked, late.limits())
 	}
@@ -246,13 +248,13 @@ func TestRedisDiesAndComesBackEmpty(t *testing.T) {
 
 func TestWhatWasMissedIsTold(t *testing.T) {
 	s := newServer(t)
-	a, b := join(t, s.client()), join(t, s.client(), func(o *fleet.Options) { o.Timeout = 200 * time.Millisecond })
-	s.pause()
+	a, b := join(t, s.client(t)), join(t, s.client(t), func(o *fleet.Options) { o.Timeout = 200 * time.Millisecond })
+	s.Pause()
 	if b.Beat(ctx(t)) == nil {
 		t.Fatal("nobody answers, and that is no error")
 	}
 	since := b.State().Since
-	s.resume()
+	s.Resume()
 	eventually(t, "a is there", func() bool { return a.Beat(ctx(t)) == nil })
 	for _, user := range []string{"ann", "zoe"} {
 		must(t, a.Revoke(ctx(t), user, time.Time{}))
@@ -287,8 +289,8 @@ func TestWhatWasMissedIsTold(t *testing.T) {
 // A cut between one instance and Redis, while the others go on.
 func TestOneIsCutOff(t *testing.T) {
 	s := newServer(t)
-	line := newLine(t, s.addr)
-	a, b := join(t, s.client()), join(t, line.client(t), impatient)
+	line := newLine(t, s.Addr)
+	a, b := join(t, s.client(t)), join(t, line.client(t), impatient)
 	line.cut()
 	eventually(t, "b has noticed", func() bool { return !b.State().Sharing() })
 	must(t, a.Revoke(ctx(t), "ann", time.Time{}))
@@ -325,7 +327,7 @@ func TestOneIsCutOff(t *testing.T) {
 // Who is back first does not say that nothing came: the others could not tell yet.
 func TestWhatOthersCouldNotTellIsWaitedFor(t *testing.T) {
 	s := newServer(t)
-	first, second := newLine(t, s.addr), newLine(t, s.addr)
+	first, second := newLine(t, s.Addr), newLine(t, s.Addr)
 	patient := func(o *fleet.Options) { o.Timeout = 300 * time.Millisecond }
 	a, b := join(t, first.client(t), patient), join(t, second.client(t), patient)
 	first.cut()
@@ -377,9 +379,9 @@ func TestWhatOthersCouldNotTellIsWaitedFor(t *testing.T) {
 
 func TestAPausedRedisHoldsNobodyUp(t *testing.T) {
 	s := newServer(t)
-	m := join(t, s.client(), func(o *fleet.Options) { o.Timeout = 100 * time.Millisecond })
-	s.pause()
-	defer s.resume()
+	m := join(t, s.client(t), func(o *fleet.Options) { o.Timeout = 100 * time.Millisecond })
+	s.Pause()
+	defer s.Resume()
 	start := time.Now()
 	if err := m.Revoke(ctx(t), "ann", time.Time{}); !errors.Is(err, fleet.ErrNotShared) || !strings.Contains(err.Error(), "does not answer in time") {
 		t.Error(err)
@@ -396,8 +398,8 @@ func TestAPausedRedisHoldsNobodyUp(t *testing.T) {
 
 func TestDataIsLostWhileTheyRun(t *testing.T) {
 	s := newServer(t)
-	c := s.client()
-	a, b := join(t, s.client()), join(t, s.client())
+	c := s.client(t)
+	a, b := join(t, s.client(t)), join(t, s.client(t))
 	must(t, a.Revoke(ctx(t), "ann", time.Time{}))
 	must(t, a.Override(ctx(t), a.rate("ci", "1/s", time.Hour)))
 	eventually(t, "b has it", func() bool { return b.out("ann") && b.limits() == a.limits() })
@@ -408,7 +410,7 @@ func TestDataIsLostWhileTheyRun(t *testing.T) {
 		must(t, b.Revoke(ctx(t), "zoe", time.Time{}))
 	}
 	eventually(t, "a has it", func() bool { return a.at("zoe").Equal(b.at("zoe")) })
-	late := join(t, s.client())
+	late := join(t, s.client(t))
 	if !late.out("ann") || !late.out("zoe") || late.limits() != "ci=1/s/false" || a.limits() != late.limits() {
 		t.Errorf("%v, %q", late.revoked, late.limits())
 	}
@@ -418,7 +420,7 @@ func TestDataIsLostWhileTheyRun(t *testing.T) {
 	for range 12 {
 		must(t, a.Beat(ctx(t)))
 	}
-	if late := join(t, s.client()); !late.out("ann") || !late.out("zoe") {
+	if late := join(t, s.client(t)); !late.out("ann") || !late.out("zoe") {
 		t.Errorf("%v", late.revoked)
 	}
 }
@@ -429,9 +431,9 @@ func TestAnEndIsRemembered(t *testing.T) {
 	for _, how := range []string{"killed", "cut off", "failed over", "restarted"} {
 		t.Run(how, func(t *testing.T) {
 			s := newServer(t)
-			line := newLine(t, s.addr)
+			line := newLine(t, s.Addr)
 			file := filepath.Join(t.TempDir(), "fleet.json")
-			a, b := join(t, s.client(), impatient, func(o *fleet.Options) { o.File = file }), join(t, line.client(t), impatient)
+			a, b := join(t, s.client(t), impatient, func(o *fleet.Options) { o.File = file }), join(t, line.client(t), impatient)
 			must(t, a.Override(ctx(t), a.rate("ci", "1/s", 2*time.Hour)))
 			must(t, a.Override(ctx(t), a.rate("ci", "2/s", time.Hour)))
 			must(t, a.Override(ctx(t), a.rate("people", "1/s", time.Hour)))
@@ -441,10 +443,10 @@ func TestAnEndIsRemembered(t *testing.T) {
 			must(t, a.ClearOverride(ctx(t), "ci"))
 			switch head, _, _, _, _, overrides, _ := a.Keys(); how {
 			case "killed":
-				s.kill()
-				s.start()
+				s.Kill()
+				s.Start()
 			case "failed over": // to a replica that has not heard of the end
-				_, err := s.client().TxPipelined(ctx(t), func(p redis.Pipeliner) error {
+				_, err := s.client(t).TxPipelined(ctx(t), func(p redis.Pipeliner) error {
 					p.Del(ctx(t), overrides)
 					p.HSet(ctx(t), head, "seq", 1)
 					return nil
@@ -452,7 +454,7 @@ func TestAnEndIsRemembered(t *testing.T) {
 				must(t, err)
 			case "restarted": // a too, and b is the first there
 				a.Abandon()
-				must(t, s.client().FlushAll(ctx(t)).Err())
+				must(t, s.client(t).FlushAll(ctx(t)).Err())
 			}
 			line.mend()
 			eventually(t, "b is back", func() bool { return b.State().Sharing() })
@@ -460,14 +462,14 @@ func TestAnEndIsRemembered(t *testing.T) {
 				if b.limits() != "ci=2/s/false people=1/s/false" {
 					t.Fatalf("b puts back %q", b.limits())
 				}
-				a = join(t, s.client(), impatient, func(o *fleet.Options) { o.File = file })
+				a = join(t, s.client(t), impatient, func(o *fleet.Options) { o.File = file })
 			}
 			eventually(t, "it is over for both", func() bool { return a.limits() == "people=1/s/false" && b.limits() == a.limits() })
 			for range 3 {
 				must(t, b.Beat(ctx(t)))
 				must(t, a.Beat(ctx(t)))
 			}
-			if late := join(t, s.client()); late.limits() != "people=1/s/false" || a.limits() != late.limits() || b.limits() != late.limits() {
+			if late := join(t, s.client(t)); late.limits() != "people=1/s/false" || a.limits() != late.limits() || b.limits() != late.limits() {
 				t.Errorf("it came back: %q, %q, %q", a.limits(), b.limits(), late.limits())
 			}
 			// Not before it would have been over by itself is the end forgotten, but a new
@@ -475,10 +477,10 @@ func TestAnEndIsRemembered(t *testing.T) {
 			b.clock.Advance(-time.Minute)
 			must(t, b.Override(ctx(t), b.rate("ci", "3/s", time.Hour)))
 			eventually(t, "the new one holds", func() bool { return a.limits() == "ci=3/s/false people=1/s/false" })
-			must(t, s.client().FlushAll(ctx(t)).Err())
+			must(t, s.client(t).FlushAll(ctx(t)).Err())
 			must(t, a.Beat(ctx(t)))
 			must(t, b.Beat(ctx(t)))
-			if late := join(t, s.client()); late.limits() != "ci=3/s/false people=1/s/false" {
+			if late := join(t, s.client(t)); late.limits() != "ci=3/s/false people=1/s/false" {
 				t.Errorf("the new one is lost: %q", late.limits())
 			}
 		})
@@ -488,17 +490,17 @@ func TestAnEndIsRemembered(t *testing.T) {
 // A short override in place of a long one does not give way to the long one.
 func TestAShortOverrideInPlaceOfALongOne(t *testing.T) {
 	s := newServer(t)
-	line := newLine(t, s.addr)
-	a, b := join(t, s.client(), impatient), join(t, line.client(t), impatient)
+	line := newLine(t, s.Addr)
+	a, b := join(t, s.client(t), impatient), join(t, line.client(t), impatient)
 	must(t, a.Override(ctx(t), a.rate("ci", "1/s", time.Hour)))
 	eventually(t, "b has it", func() bool { return b.limits() == "ci=1/s/false" })
 	line.cut()
 	must(t, a.Override(ctx(t), a.rate("ci", "2/s", 50*time.Millisecond)))
 	eventually(t, "it is over", func() bool { return a.limits() == "" })
-	must(t, s.client().FlushAll(ctx(t)).Err())
+	must(t, s.client(t).FlushAll(ctx(t)).Err())
 	line.mend()
 	eventually(t, "b knows as well", func() bool { return b.limits() == "" })
-	if late := join(t, s.client()); late.limits() != "" || a.limits() != "" {
+	if late := join(t, s.client(t)); late.limits() != "" || a.limits() != "" {
 		t.Errorf("%q is back", late.limits())
 	}
 }
@@ -506,7 +508,7 @@ func TestAShortOverrideInPlaceOfALongOne(t *testing.T) {
 // Ends are bounded: the one that would be over first is forgotten, here and in Redis.
 func TestEndsAreBounded(t *testing.T) {
 	s := newServer(t)
-	a, b := join(t, s.client()), join(t, s.client())
+	a, b := join(t, s.client(t)), join(t, s.client(t))
 	_, _, _, _, _, overrides, _ := a.Keys()
 	for i := range 3 * fleet.MaxOverrides {
 		must(t, a.Override(ctx(t), a.rate(fmt.Sprint(i), "1/s", time.Hour)))
@@ -516,7 +518,7 @@ func TestEndsAreBounded(t *testing.T) {
 	for i := range fleet.MaxOverrides {
 		must(t, a.Override(ctx(t), a.rate(fmt.Sprint("in force ", i), "1/s", time.Hour)))
 	}
-	if n := s.client().HLen(ctx(t), overrides).Val(); n != 2*fleet.MaxOverrides {
+	if n := s.client(t).HLen(ctx(t), overrides).Val(); n != 2*fleet.MaxOverrides {
 		t.Errorf("%d are kept", n)
 	}
 	if n := a.Known(); n != 2*fleet.MaxOverrides {
@@ -543,7 +545,7 @@ func TestClocksAreAMinuteApart(t *testing.T) {
 			o.Now = c.Now
 		}
 	}
-	fast, slow := join(t, s.client(), at(time.Minute)), join(t, s.client(), at(-time.Minute))
+	fast, slow := join(t, s.client(t), at(time.Minute)), join(t, s.client(t), at(-time.Minute))
 	must(t, fast.Revoke(ctx(t), "ann", time.Time{}))
 	eventually(t, "slow has it", func() bool { return slow.out("ann") })
 	first := slow.at("ann")
@@ -574,8 +576,8 @@ func TestClocksAreAMinuteApart(t *testing.T) {
 // proven since one of their own, by whatever clock.
 func TestRevocationsOfOneUserInACut(t *testing.T) {
 	s := newServer(t)
-	line := newLine(t, s.addr)
-	a, b := join(t, s.client()), join(t, line.client(t), impatient)
+	line := newLine(t, s.Addr)
+	a, b := join(t, s.client(t)), join(t, line.client(t), impatient)
 	a.clock.Advance(time.Minute)
 	line.cut()
 	if err := b.Revoke(ctx(t), "ann", time.Time{}); !errors.Is(err, fleet.ErrNotShared) {
@@ -602,15 +604,15 @@ func TestARevocationToldAfterARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	cut.Abandon()
-	a := join(t, s.client())
-	join(t, s.client(), keep)
+	a := join(t, s.client(t))
+	join(t, s.client(t), keep)
 	eventually(t, "ann is out elsewhere", func() bool { return a.out("ann") })
 }
 
 func TestNonsenseIsIgnored(t *testing.T) {
 	s := newServer(t)
-	c := s.client()
-	m := join(t, s.client(), impatient)
+	c := s.client(t)
+	m := join(t, s.client(t), impatient)
 	head, alive, texts, revoked, revokedAt, overrides, channel := m.Keys()
 	far := float64(time.Now().Add(time.Hour).UnixMilli())
 	end := fmt.Sprintf("%.0f 1 %.0f ", far, far)
@@ -650,7 +652,7 @@ func TestNonsenseIsIgnored(t *testing.T) {
 		t.Errorf("%d lines about nonsense in a minute", n)
 	}
 	// What makes sense goes on.
-	other := join(t, s.client())
+	other := join(t, s.client(t))
 	for _, user := range []string{"ann", "d", "g"} { // and takes the place of nonsense
 		must(t, other.Revoke(ctx(t), user, time.Time{}))
 		eventually(t, user+" is out", func() bool { return m.out(user) })
@@ -661,8 +663,8 @@ func TestNonsenseIsIgnored(t *testing.T) {
 
 func TestKeysOfAnotherKind(t *testing.T) {
 	s := newServer(t)
-	c := s.client()
-	m := join(t, s.client())
+	c := s.client(t)
+	m := join(t, s.client(t))
 	must(t, m.Revoke(ctx(t), "ann", time.Time{}))
 	head, alive, _, revoked, _, overrides, _ := m.Keys()
 	for _, key := range []string{head, alive, revoked, overrides} {
@@ -680,7 +682,7 @@ func TestKeysOfAnotherKind(t *testing.T) {
 	for range 12 {
 		must(t, m.Beat(ctx(t)))
 	}
-	if late := join(t, s.client()); !late.out("ann") || !late.out("zoe") || late.limits() != "ci=1/s/false" {
+	if late := join(t, s.client(t)); !late.out("ann") || !late.out("zoe") || late.limits() != "ci=1/s/false" {
 		t.Errorf("%v, %q", late.revoked, late.limits())
 	}
 }
@@ -728,9 +730,9 @@ func TestAnInstanceIsGoneWithoutGoodbye(t *testing.T) {
 			}
 		}
 	}
-	a := join(t, s.client(), self("a"), impatient)
-	b := join(t, s.client(), self("b"), impatient)
-	c := join(t, s.client(), self("c"), impatient)
+	a := join(t, s.client(t), self("a"), impatient)
+	b := join(t, s.client(t), self("b"), impatient)
+	c := join(t, s.client(t), self("c"), impatient)
 	hosts := func() (names []string) {
 		list, err := a.Instances(ctx(t))
 		must(t, err)
@@ -769,7 +771,7 @@ func TestAnInstanceIsGoneWithoutGoodbye(t *testing.T) {
 func TestAnInstanceThatDiedIsRemembered(t *testing.T) {
 	s := newServer(t)
 	slowly := func(o *fleet.Options) { o.Every, o.Timeout = 300*time.Millisecond, 500*time.Millisecond }
-	a, b := join(t, s.client(), slowly), join(t, s.client(), slowly)
+	a, b := join(t, s.client(t), slowly), join(t, s.client(t), slowly)
 	b.Abandon()
 	eventually(t, "it is silent for longer than three beats and a timeout", func() bool {
 		list, err := a.Instances(ctx(t))
@@ -785,19 +787,19 @@ func TestWhatAnInstanceSaysIsBounded(t *testing.T) {
 	for i := range 1000 {
 		notes[fmt.Sprint(i)] = long
 	}
-	join(t, s.client(), func(o *fleet.Options) {
+	join(t, s.client(t), func(o *fleet.Options) {
 		o.ID, o.Self = "big", func() fleet.Instance {
 			return fleet.Instance{Host: "\x1b[2J" + long, Version: long, Config: long, Address: long, Notes: notes}
 		}
 	})
-	a := join(t, s.client())
+	a := join(t, s.client(t))
 	list, err := a.Instances(ctx(t))
 	must(t, err)
 	i := slices.IndexFunc(list, func(i fleet.Instance) bool { return i.ID == "big" })
 	if i < 0 || len(list[i].Notes) != fleet.MaxNotes || len(list[i].Version) > fleet.MaxText || strings.Contains(list[i].Host, "\x1b") {
 		t.Errorf("%+v", list)
 	}
-	c := s.client()
+	c := s.client(t)
 	_, alive, texts, _, _, _, _ := a.Keys()
 	pipe := c.Pipeline()
 	for i := range fleet.MaxInstances + 5 {
@@ -807,7 +809,7 @@ func TestWhatAnInstanceSaysIsBounded(t *testing.T) {
 	}
 	_, err = pipe.Exec(ctx(t))
 	must(t, err)
-	join(t, s.client(), func(o *fleet.Options) { o.ID = "one more" })
+	join(t, s.client(t), func(o *fleet.Options) { o.ID = "one more" })
 	if list, err = a.Instances(ctx(t)); err != nil || len(list) > fleet.MaxInstances+1 {
 		t.Errorf("%d, %v", len(list), err)
 	}
@@ -818,7 +820,7 @@ func TestWhatAnInstanceSaysIsBounded(t *testing.T) {
 
 func TestOverridesAreBounded(t *testing.T) {
 	s := newServer(t)
-	a, b := join(t, s.client()), join(t, s.client())
+	a, b := join(t, s.client(t)), join(t, s.client(t))
 	for i := range fleet.MaxOverrides {
 		must(t, a.Override(ctx(t), a.rate(fmt.Sprint(i), "1/s", time.Hour)))
 	}
@@ -832,7 +834,7 @@ func TestOverridesAreBounded(t *testing.T) {
 	must(t, a.ClearOverride(ctx(t), "8"))
 	must(t, a.Override(ctx(t), a.rate("one more", "1/s", time.Hour)))
 	// Full there, and we do not know of it.
-	c := s.client()
+	c := s.client(t)
 	_, _, _, _, _, overrides, _ := a.Keys()
 	must(t, c.HDel(ctx(t), overrides, "one more").Err())
 	must(t, c.HSet(ctx(t), overrides, "another", "x").Err())
@@ -843,7 +845,7 @@ func TestOverridesAreBounded(t *testing.T) {
 	for i := range 3 * fleet.MaxOverrides {
 		must(t, c.HSet(ctx(t), overrides, fmt.Sprint("x", i), "x").Err())
 	}
-	if err := join(t, s.client()).State(); err.Sharing() || !strings.Contains(err.Error, "none of them is read") {
+	if err := join(t, s.client(t)).State(); err.Sharing() || !strings.Contains(err.Error, "none of them is read") {
 		t.Errorf("%+v", err)
 	}
 }
@@ -873,13 +875,13 @@ func TestWhatIsNoOverride(t *testing.T) {
 
 func TestAnOverrideIsGoneByItself(t *testing.T) {
 	s := newServer(t)
-	a, b := join(t, s.client()), join(t, s.client())
+	a, b := join(t, s.client(t)), join(t, s.client(t))
 	must(t, a.Override(ctx(t), a.rate("ci", "1/s", 300*time.Millisecond)))
 	must(t, a.Override(ctx(t), a.rate("people", "1/s", time.Hour)))
 	eventually(t, "b has it", func() bool { return len(b.Overrides()) == 2 || len(b.Overrides()) == 1 && b.limits() != "" })
 	eventually(t, "it is over on both", func() bool { return len(a.Overrides()) == 1 && len(b.Overrides()) == 1 })
 	must(t, b.Beat(ctx(t)))
-	late := join(t, s.client())
+	late := join(t, s.client(t))
 	if b.limits() != "people=1/s/false" || late.limits() != b.limits() {
 		t.Errorf("%q, %q", b.limits(), late.limits())
 	}
@@ -901,8 +903,8 @@ func TestRevocationsAreBounded(t *testing.T) {
 		t.Error("the next one changes nothing")
 	}
 
-	c := s.client()
-	a := join(t, s.client())
+	c := s.client(t)
+	a := join(t, s.client(t))
 	_, _, _, revoked, revokedAt, _, _ := a.Keys()
 	pipe := c.Pipeline()
 	for i := range fleet.MaxRevocations {
@@ -913,7 +915,7 @@ func TestRevocationsAreBounded(t *testing.T) {
 	_, err := pipe.Exec(ctx(t))
 	must(t, err)
 	must(t, a.Revoke(ctx(t), "one more", time.Time{}))
-	late := join(t, s.client())
+	late := join(t, s.client(t))
 	if !late.out("") || len(late.Revocations()) != fleet.MaxRevocations+1 {
 		t.Errorf("%d are read; everybody is out: %v", len(late.Revocations()), late.out(""))
 	}
@@ -960,7 +962,7 @@ func TestNothingRunsAfterClose(t *testing.T) {
 	s := newServer(t)
 	before := runtime.NumGoroutine()
 	for range 5 {
-		c := s.client()
+		c := s.client(t)
 		m := join(t, c, impatient)
 		must(t, m.Revoke(ctx(t), "ann", time.Time{}))
 		m.Close()
@@ -973,7 +975,7 @@ func TestNothingRunsAfterClose(t *testing.T) {
 // For -race: all do everything at once, and agree in the end.
 func TestAllAtOnce(t *testing.T) {
 	s := newServer(t)
-	all := []*member{join(t, s.client()), join(t, s.client()), join(t, s.client())}
+	all := []*member{join(t, s.client(t)), join(t, s.client(t)), join(t, s.client(t))}
 	var wg sync.WaitGroup
 	for n, m := range all {
 		wg.Go(func() {
@@ -1013,7 +1015,7 @@ func TestAllAtOnce(t *testing.T) {
 
 // deadClient reaches nobody.
 func deadClient(t testing.TB) redis.UniversalClient {
-	return client(t, redis.UniversalOptions{Addrs: []string{"127.0.0.1:" + freePort(t)}})
+	return client(t, redis.UniversalOptions{Addrs: []string{"127.0.0.1:" + strconv.Itoa(redistest.FreePort(t))}})
 }
 
 // line is a connection to Redis that can be cut.

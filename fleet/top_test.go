@@ -12,10 +12,10 @@ import (
 // where its value would grow longer than what is read: the instance stays known.
 func TestTopIsToldWhereThereIsRoom(t *testing.T) {
 	s := newServer(t)
-	m := join(t, s.client())
+	m := join(t, s.client(t))
 	for size, want := range map[int]bool{10: true, 6 << 10: true, 16 << 10: false} {
 		top := json.RawMessage(`"` + strings.Repeat("x", size) + `"`)
-		other := join(t, s.client(), func(o *fleet.Options) {
+		other := join(t, s.client(t), func(o *fleet.Options) {
 			o.Self = func() fleet.Instance { return fleet.Instance{Host: "other", Top: top} }
 		})
 		list, err := m.Instances(ctx(t))

@@ -219,7 +219,7 @@ func TestBreakerInFrontOfAPausedRedis(t *testing.T) {
 	const timeout, clients = 400 * time.Millisecond, 50
 	srv := startServer(t)
 	o := ratelimit.RedisOptions{Timeout: timeout}
-	b := ratelimit.NewBreaker(newRedis(t, srv.client(), o), time.Now, nil)
+	b := ratelimit.NewBreaker(newRedis(t, srv.client(t), o), time.Now, nil)
 	t.Cleanup(b.Close)
 	await(t, "it works at first", func() bool { _, failed := request(t, b, "user:ann"); return !failed })
 
@@ -239,9 +239,9 @@ func TestBreakerInFrontOfAPausedRedis(t *testing.T) {
 		})
 	}
 	time.Sleep(300 * time.Millisecond) // of load
-	srv.pause()
+	srv.Pause()
 	await(t, "it is known to be down", func() bool { _, down := b.Outage(); return down })
-	srv.resume()
+	srv.Resume()
 	resumed := time.Now()
 	await(t, "it is known to be back", func() bool { _, down := b.Outage(); return !down })
 	took := time.Since(resumed)
@@ -260,7 +260,7 @@ func TestBreakerInFrontOfAPausedRedis(t *testing.T) {
 func TestAPlaceIsReleasedWhileRedisIsPaused(t *testing.T) {
 	const timeout = 400 * time.Millisecond
 	srv := startServer(t)
-	r := newRedis(t, srv.client(), ratelimit.RedisOptions{Timeout: timeout})
+	r := newRedis(t, srv.client(t), ratelimit.RedisOptions{Timeout: timeout})
 	b := ratelimit.NewBreaker(r, time.Now, nil)
 	t.Cleanup(b.Close)
 	s := spend(t, "people", "user:ann", "5/h", 1)
@@ -272,8 +272,8 @@ func TestAPlaceIsReleasedWhileRedisIsPaused(t *testing.T) {
 		}
 		releases = append(releases, release)
 	}
-	srv.pause()
-	defer srv.resume()
+	srv.Pause()
+	defer srv.Resume()
 	begin := time.Now()
 	for _, release := range releases {
 		release()

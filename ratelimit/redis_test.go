@@ -58,7 +58,7 @@ func TestMain(m *testing.M) {
 
 func TestRedis(t *testing.T) {
 	t.Parallel()
-	testLimiter(t, byClock(t, startServer(t).client()))
+	testLimiter(t, byClock(t, startServer(t).client(t)))
 }
 
 func TestRedisCluster(t *testing.T) {
@@ -71,7 +71,7 @@ var near = cmp.Comparer(func(a, b time.Duration) bool { return (a - b).Abs() <= 
 
 func TestRedisDecidesAsMemoryDoes(t *testing.T) {
 	t.Parallel()
-	for name, client := range map[string]redis.UniversalClient{"single": startServer(t).client(), "cluster": startCluster(t)} {
+	for name, client := range map[string]redis.UniversalClient{"single": startServer(t).client(t), "cluster": startCluster(t)} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newClock()
@@ -154,7 +154,7 @@ func compareWithMemory(t *testing.T, shared ratelimit.Limiter, c *clock) {
 // A rate.Limiter is what a bucket means to be.
 func TestBothDecideAsATokenBucketDoes(t *testing.T) {
 	t.Parallel()
-	client := startServer(t).client()
+	client := startServer(t).client(t)
 	for _, text := range []string{"100/6h", "7/s", "60/m", "13/17m", "3/7d"} {
 		c := newClock()
 		s := spend(t, text, "user:ann", text, 0)
@@ -174,7 +174,7 @@ func TestBothDecideAsATokenBucketDoes(t *testing.T) {
 // By the server's own clock, with two instances that share it.
 func TestRedisGoesByTheServersClock(t *testing.T) {
 	s := startServer(t)
-	one, two := newRedis(t, s.client(), ratelimit.RedisOptions{Timeout: patient}), newRedis(t, s.client(), ratelimit.RedisOptions{Timeout: patient})
+	one, two := newRedis(t, s.client(t), ratelimit.RedisOptions{Timeout: patient}), newRedis(t, s.client(t), ratelimit.RedisOptions{Timeout: patient})
 	ask := spend(t, "people", "user:ann", "200/s", 1)
 	ask.Rate.Burst = 20
 	passed := 0
@@ -185,7 +185,7 @@ func TestRedisGoesByTheServersClock(t *testing.T) {
 	if most := 21 + int(200*time.Since(begin).Seconds()); passed > most || passed < 20+40 {
 		t.Errorf("%d passed, want 60 to %d", passed, most)
 	}
-	ttl := s.client().PTTL(context.Background(), "regward:b:{user:ann}:people").Val()
+	ttl := s.client(t).PTTL(context.Background(), "regward:b:{user:ann}:people").Val()
 	if ttl <= 0 || ttl > 1200*time.Millisecond {
 		t.Errorf("the key ends in %v, want when it is full again (0.1 s) and a second later at most", ttl)
 	}
@@ -194,7 +194,7 @@ func TestRedisGoesByTheServersClock(t *testing.T) {
 func TestEveryRateHasAKeyThatEnds(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	r := newRedis(t, s.client(), ratelimit.RedisOptions{Timeout: patient})
+	r := newRedis(t, s.client(t), ratelimit.RedisOptions{Timeout: patient})
 	for _, rate := range []ratelimit.Rate{
 		{Events: 1, Per: 366 * 24 * time.Hour, Burst: ratelimit.MaxBytes}, // as if for ever
 		{Events: ratelimit.MaxBytes, Per: time.Second},
@@ -207,7 +207,7 @@ func TestEveryRateHasAKeyThatEnds(t *testing.T) {
 		if _, err := r.Pace(context.Background(), ratelimit.Spend{Key: spent.Key, Rate: rate, N: ratelimit.MaxBytes}); err != nil {
 			t.Errorf("%v: %v", rate, err)
 		}
-		if ttl := s.client().PTTL(context.Background(), "regward:b:{all}:"+rate.String()).Val(); ttl <= 0 {
+		if ttl := s.client(t).PTTL(context.Background(), "regward:b:{all}:"+rate.String()).Val(); ttl <= 0 {
 			t.Errorf("%v: the key lives for %v", rate, ttl)
 		}
 	}
@@ -218,7 +218,7 @@ func TestEveryRateHasAKeyThatEnds(t *testing.T) {
 func TestAServersClockThatJumps(t *testing.T) {
 	t.Parallel()
 	c := newClock()
-	r := byClock(t, startServer(t).client())(c.now)
+	r := byClock(t, startServer(t).client(t))(c.now)
 	s := spend(t, "people", "user:ann", "6/h", 1)
 	passes(t, r, 6, s)
 	c.add(-5 * time.Minute)
@@ -269,7 +269,7 @@ func TestNothingIsTakenWhenAnotherSlotRefuses(t *testing.T) {
 func TestADeadInstancesPlacesAreFreeAgain(t *testing.T) {
 	t.Parallel()
 	c := newClock()
-	client := startServer(t).client()
+	client := startServer(t).client(t)
 	newInstance := func() *ratelimit.Redis {
 		r := newRedis(t, client, ratelimit.RedisOptions{Timeout: patient, Lease: 15 * time.Second})
 		r.SetClock(c.now)
@@ -314,15 +314,15 @@ func TestADeadInstancesPlacesAreFreeAgain(t *testing.T) {
 
 func TestPlacesAreRenewedByThemselves(t *testing.T) {
 	s := startServer(t)
-	r := newRedis(t, s.client(), ratelimit.RedisOptions{Timeout: patient, Lease: 300 * time.Millisecond})
+	r := newRedis(t, s.client(t), ratelimit.RedisOptions{Timeout: patient, Lease: 300 * time.Millisecond})
 	release, _ := hold(t, r, true, holding("transfers", "user:ann", 1))
-	first := s.client().ZRangeWithScores(context.Background(), "regward:h:{user:ann}:transfers", 0, -1).Val()
+	first := s.client(t).ZRangeWithScores(context.Background(), "regward:h:{user:ann}:transfers", 0, -1).Val()
 	await(t, "the lease was renewed four times", func() bool {
-		now := s.client().ZRangeWithScores(context.Background(), "regward:h:{user:ann}:transfers", 0, -1).Val()
+		now := s.client(t).ZRangeWithScores(context.Background(), "regward:h:{user:ann}:transfers", 0, -1).Val()
 		return len(now) == 1 && now[0].Score > first[0].Score+0.4
 	})
 	release()
-	if n := s.client().Exists(context.Background(), "regward:h:{user:ann}:transfers").Val(); n != 0 {
+	if n := s.client(t).Exists(context.Background(), "regward:h:{user:ann}:transfers").Val(); n != 0 {
 		t.Error("something is held after release")
 	}
 	if leases, keys := r.Held(); leases != 0 || keys != 0 {
@@ -332,7 +332,7 @@ func TestPlacesAreRenewedByThemselves(t *testing.T) {
 
 func TestPlacesOfOneInstanceAreBounded(t *testing.T) {
 	t.Parallel()
-	r := newRedis(t, startServer(t).client(), ratelimit.RedisOptions{Timeout: patient})
+	r := newRedis(t, startServer(t).client(t), ratelimit.RedisOptions{Timeout: patient})
 	r.SetMostHeld(10)
 	var last func()
 	for i := range 10 {
@@ -350,7 +350,7 @@ func TestAStreamCostsFewCalls(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	s := startServer(t)
-	r := newRedis(t, s.client(), ratelimit.RedisOptions{Timeout: patient})
+	r := newRedis(t, s.client(t), ratelimit.RedisOptions{Timeout: patient})
 	r.SetClock(c.now)
 	rate := mustByteRate(t, "1GB/s")
 	key := ratelimit.Key{Limit: "uplink", Client: "ip:192.0.2.7"}
@@ -368,7 +368,7 @@ func TestAStreamCostsFewCalls(t *testing.T) {
 	if took := c.now().Sub(begin); took < 1900*time.Millisecond || took > 2100*time.Millisecond {
 		t.Errorf("3 GB took %v, want 2 s after a burst of one", took)
 	}
-	info := s.client().Info(context.Background(), "commandstats").Val()
+	info := s.client(t).Info(context.Background(), "commandstats").Val()
 	calls := 0
 	for line := range strings.Lines(info) {
 		var n int
@@ -448,29 +448,29 @@ func wantUnavailable(t *testing.T, l ratelimit.Limiter, why string, soon time.Du
 func TestRedisKilledAndPausedAndBack(t *testing.T) {
 	const timeout = 100 * time.Millisecond
 	s := startServer(t)
-	r := newRedis(t, s.client(), ratelimit.RedisOptions{Timeout: timeout})
+	r := newRedis(t, s.client(t), ratelimit.RedisOptions{Timeout: timeout})
 	ask := spend(t, "people", "user:ann", "1000000/s", 1)
 	works := func() bool { res, err := r.Take(context.Background(), ask); return err == nil && res.OK }
 	await(t, "it works at first", works)
 
-	s.pause()
+	s.Pause()
 	wantUnavailable(t, r, "paused", 10*timeout)
-	s.resume()
+	s.Resume()
 	await(t, "it works after a pause", works)
 
-	s.client().ScriptFlush(context.Background())
+	s.client(t).ScriptFlush(context.Background())
 	await(t, "it works without the script", works)
 
-	s.kill()
+	s.Kill()
 	wantUnavailable(t, r, "killed", 10*timeout)
-	s.start()
+	s.Start()
 	await(t, "it works after a restart", works)
 
-	s.client().ConfigSet(context.Background(), "maxmemory", "1")
+	s.client(t).ConfigSet(context.Background(), "maxmemory", "1")
 	if _, err := r.Take(context.Background(), ask); !errors.Is(err, ratelimit.ErrUnavailable) {
 		t.Errorf("out of memory: %v", err)
 	}
-	s.client().ConfigSet(context.Background(), "maxmemory", "0")
+	s.client(t).ConfigSet(context.Background(), "maxmemory", "0")
 	await(t, "it works with memory again", works)
 }
 
@@ -480,7 +480,7 @@ func TestWhatIsNotOursIsWrittenOver(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	s := startServer(t)
-	c := s.client()
+	c := s.client(t)
 	r := newRedis(t, c, ratelimit.RedisOptions{Timeout: patient})
 	for who, put := range map[string]func(key string) error{
 		"text":           func(key string) error { return c.Set(ctx, key, "not ours", 0).Err() },
@@ -551,11 +551,11 @@ func TestAProbeDoesWhatRequestsDo(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t)
-			c := s.client()
+			c := s.client(t)
 			if err := c.ConfigSet(context.Background(), "requirepass", "secret").Err(); err != nil {
 				t.Fatal(err)
 			}
-			o := &redis.Options{Addr: s.addr, Password: "secret", ContextTimeoutEnabled: true, MaxRetries: -1}
+			o := &redis.Options{Addr: s.Addr, Password: "secret", ContextTimeoutEnabled: true, MaxRetries: -1}
 			shared := redis.NewClient(o)
 			t.Cleanup(func() { _ = shared.Close() })
 			r := newRedis(t, shared, ratelimit.RedisOptions{Timeout: time.Second})
@@ -583,7 +583,7 @@ func TestAProbeDoesWhatRequestsDo(t *testing.T) {
 
 func TestACallersOwnEndIsNoFailureOfRedis(t *testing.T) {
 	s := startServer(t)
-	r := newRedis(t, s.client(), ratelimit.RedisOptions{Timeout: patient})
+	r := newRedis(t, s.client(t), ratelimit.RedisOptions{Timeout: patient})
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
 	late, cancel := context.WithTimeout(context.Background(), 0)
@@ -724,7 +724,7 @@ func TestASlowRedisIsGivenUp(t *testing.T) {
 func TestG16_WhatAMillionClientsTakeInRedis(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	client := s.client()
+	client := s.client(t)
 	r := newRedis(t, client, ratelimit.RedisOptions{Timeout: patient})
 	before := usedMemory(t, client)
 	clients := 50_000
@@ -754,7 +754,7 @@ func BenchmarkTakeRedis(b *testing.B) {
 	ctx := context.Background()
 	for _, keys := range []int{1, 100, 10_000, 100_000} {
 		b.Run(fmt.Sprint("keys=", keys), func(b *testing.B) {
-			r := newRedis(b, s.client(), ratelimit.RedisOptions{Timeout: patient})
+			r := newRedis(b, s.client(b), ratelimit.RedisOptions{Timeout: patient})
 			spends := make([]ratelimit.Spend, keys)
 			for i := range spends {
 				spends[i] = spend(b, "people", fmt.Sprintf("user:%07d", i), "10000000/s", 1)
@@ -767,7 +767,7 @@ func BenchmarkTakeRedis(b *testing.B) {
 			}
 		})
 	}
-	r := newRedis(b, s.client(), ratelimit.RedisOptions{Timeout: patient})
+	r := newRedis(b, s.client(b), ratelimit.RedisOptions{Timeout: patient})
 	for name, rate := range map[string]string{"passed": "10000000/s", "refused": "1/366d"} {
 		b.Run("parallel, one key, "+name, func(b *testing.B) {
 			ask := spend(b, "people", "user:"+name, rate, 1)
