@@ -98,6 +98,16 @@ func TestLimitsAreShownResetAndOverridden(t *testing.T) {
 	}
 }
 
+// Who eases a limit of failed logins is told what that lets in.
+func TestEasingALockOutIsWarnedOf(t *testing.T) {
+	r := begin(t, limited(), nil, nil)
+	r.says(t, "limits override failed_logins --rate 1000/s --for 1h", exitDone, "warning: passwords may be guessed at 1000/s meanwhile")
+	if out := r.says(t, "limits override failed_logins --rate 1/h --for 1h", exitDone); strings.Contains(out, "warning") {
+		t.Errorf("a stricter limit is warned of:\n%s", out)
+	}
+	r.says(t, "limits override failed_logins --end", exitDone)
+}
+
 // pullOf pulls as a user and compares the status.
 func (r *running) pullOf(user string, want int) {
 	r.t.Helper()

@@ -41,17 +41,18 @@ type overrideAnswer struct {
 // overrideNote says what becomes of those who guess passwords, "" if nothing was
 // to be thought of.
 func overrideNote(cfg *configs.Config, o fleet.Override) string {
-	if !o.DryRun {
-		return ""
-	}
 	var spared []string
 	for i := range cfg.Limits {
 		l := &cfg.Limits[i]
 		switch {
 		case l.Count != configs.CountFailedLogins:
+		case o.Limit == l.Name && !o.DryRun:
+			if wider, err := ratelimit.ParseRate(o.Rate); err == nil && wider.Per > 0 && wider.Events*int(l.Rate.Per/time.Second) > l.Rate.Events*int(wider.Per/time.Second) {
+				return "warning: passwords may be guessed at " + o.Rate + " meanwhile before limit " + strconv.Quote(l.Name) + " locks anybody out"
+			}
 		case o.Limit == l.Name:
 			return "warning: limit " + strconv.Quote(l.Name) + " locks nobody out meanwhile, however many passwords somebody guesses"
-		case o.Limit == "":
+		case o.Limit == "" && o.DryRun:
 			spared = append(spared, strconv.Quote(l.Name))
 		}
 	}
