@@ -32,7 +32,7 @@ fuzz: ## every fuzz target for FUZZTIME each
 	scripts/fuzz $(or $(FUZZTIME),60s)
 
 bench:
-	go test -run '^$$' -bench . -benchmem ./auth ./ratelimit ./tls ./proxy
+	go test -run '^$$' -bench . -benchmem ./auth ./ratelimit ./tls ./proxy ./replay ./cmd/regward
 
 demo:
 	go run ./cmd/regward demo
