@@ -318,8 +318,10 @@ func TestExampleRedis(t *testing.T) {
 				said := g.cli(t, "status")
 				return fmt.Errorf("%w\n%s", err, said.out)
 			}
+			if said := g.cli(t, "limits", "show", "--user", "bob").works(t); !strings.Contains(said.out, "user:bob") || !strings.Contains(said.out, "of 1000 used") {
+				return errors.New(said.out)
+			}
 			return nil
 		})
-		g.cli(t, "limits", "show", "--user", "bob").works(t).says(t, "user:bob", "of 1000 used")
 	})
 }

@@ -29,7 +29,7 @@ func (s *server) client(t testing.TB) redis.UniversalClient {
 }
 
 func client(t testing.TB, o redis.UniversalOptions) redis.UniversalClient {
-	o.ContextTimeoutEnabled = true
+	o.ContextTimeoutEnabled, o.MaxRetries, o.DialerRetries = true, -1, 1
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	c := redis.NewUniversalClient(&o)
 	t.Cleanup(func() { _ = c.Close() })

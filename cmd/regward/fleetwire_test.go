@@ -19,7 +19,7 @@ func twins(t *testing.T, redis *redistest.Server, more string) (one, two *runnin
 	if _, err := auth.LoadTokens(key, true); err != nil {
 		t.Fatal(err)
 	}
-	config := limited() + "redis: {addresses: \"" + redis.Addr + "\", timeout: 500ms" + more + "}\ntoken: {key_file: " + key + "}\n"
+	config := limited() + "redis: {addresses: \"" + redis.Addr + "\", timeout: 5s" + more + "}\ntoken: {key_file: " + key + "}\n"
 	return begin(t, config, nil, nil), begin(t, config, nil, nil)
 }
 
