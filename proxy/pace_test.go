@@ -128,12 +128,12 @@ func TestBytesOfManifestsCount(t *testing.T) {
 // A stream that waits is not idle: neither side of it is given up.
 func TestWaitsLongerThanIdle(t *testing.T) {
 	g := newGate(t, usual+"limit line bytes 64KiB/s per=user", func(s *Settings) {
-		s.IdleTimeout, s.Upstreams[0].IdleTimeout = 40*time.Millisecond, 40*time.Millisecond
+		s.IdleTimeout, s.Upstreams[0].IdleTimeout = 400*time.Millisecond, 400*time.Millisecond
 	})
 	waits := 0
 	g.pause = func(context.Context, time.Duration) error { // really, and as long as deadlines allow for
 		if waits++; waits%8 == 1 {
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(600 * time.Millisecond)
 		}
 		g.clock.pass(time.Second)
 		return nil
