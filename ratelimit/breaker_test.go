@@ -216,7 +216,7 @@ func request(t testing.TB, l ratelimit.Limiter, who string) (took time.Duration,
 // While Redis is paused no request waits longer than for one call, whenever it
 // came, and however many come at once; soon after it goes on it counts again.
 func TestBreakerInFrontOfAPausedRedis(t *testing.T) {
-	const timeout, clients = 400 * time.Millisecond, 50
+	const timeout, clients = 1500 * time.Millisecond, 50
 	srv := startServer(t)
 	o := ratelimit.RedisOptions{Timeout: timeout}
 	b := ratelimit.NewBreaker(newRedis(t, srv.client(t), o), time.Now, nil)
@@ -258,7 +258,7 @@ func TestBreakerInFrontOfAPausedRedis(t *testing.T) {
 
 // A place that is released while Redis does not answer keeps nobody waiting.
 func TestAPlaceIsReleasedWhileRedisIsPaused(t *testing.T) {
-	const timeout = 400 * time.Millisecond
+	const timeout = 1500 * time.Millisecond
 	srv := startServer(t)
 	r := newRedis(t, srv.client(t), ratelimit.RedisOptions{Timeout: timeout})
 	b := ratelimit.NewBreaker(r, time.Now, nil)
