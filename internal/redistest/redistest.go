@@ -3,6 +3,7 @@
 package redistest
 
 import (
+	"math/rand/v2"
 	"net"
 	"os/exec"
 	"slices"
@@ -58,22 +59,28 @@ func run(t testing.TB, port string, args []string) *Server {
 	return s
 }
 
-// FreePort is one whose cluster port, 10,000 above, exists as well.
+// FreePort is one that is free, as its cluster port is, 10,000 above. Both are
+// below those that the system gives out by itself: nobody's connection takes one
+// before a server has it, or while the server is dead.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		_ = l.Close()
-		if port < 55_000 {
+	for range 1000 {
+		port := 10_000 + rand.IntN(12_000)
+		if free(port) && free(port+10_000) {
 			return port
 		}
 	}
-	t.Fatal("no free port below 55000")
+	t.Fatal("no free port between 10000 and 22000")
 	return 0
+}
+
+func free(port int) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	_ = l.Close()
+	return true
 }
 
 // Start starts it again after Kill, at the same place and with nothing in it.
