@@ -66,7 +66,7 @@ func everything(t *testing.T) (*gate, []string) {
 		limit trial  requests 1/h dry_run
 		limit line   bytes 1kB/s burst=1 subjects=user:bob
 		deny everyone library/busybox pull dry_run`, func(s *Settings) {
-		s.Upstreams[0].HeaderTimeout = 100 * time.Millisecond
+		s.Upstreams[0].HeaderTimeout = 500 * time.Millisecond
 		s.Upstreams[0].Username, s.Upstreams[0].Password = "regward", "upstream-secret-9"
 	})
 	g.pause = func(_ context.Context, d time.Duration) error { return nil }

@@ -946,7 +946,7 @@ func TestT29_RelaysDoNotWaitForEver(t *testing.T) {
 	g.token("ann", pulls("team/app"))
 	next := g.settings
 	next.Upstreams = slices.Clone(next.Upstreams)
-	next.Upstreams[0].HeaderTimeout = 50 * time.Millisecond
+	next.Upstreams[0].HeaderTimeout = 500 * time.Millisecond
 	g.swap(next)
 	release := make(chan bool)
 	defer close(release)

@@ -13,7 +13,7 @@ import (
 )
 
 func TestS01_FormOfARefusal(t *testing.T) {
-	g := newGate(t, usual+"limit few pulls 1/h subjects=user:bob", func(s *Settings) { s.Upstreams[0].HeaderTimeout = 100 * time.Millisecond })
+	g := newGate(t, usual+"limit few pulls 1/h subjects=user:bob", func(s *Settings) { s.Upstreams[0].HeaderTimeout = 500 * time.Millisecond })
 	bob := g.as("bob", pulls("shared/base"), pushes("coolteam/app"))
 	ann := g.as("ann", pulls("coolteam/app"))
 	g.get("/v2/shared/base/manifests/latest", bob)
@@ -260,7 +260,7 @@ func TestS09_Where429IsNeverAnswered(t *testing.T) {
 }
 
 func TestS10_UpstreamDownIs502AndSlowIs504(t *testing.T) {
-	g := newGate(t, usual, func(s *Settings) { s.Upstreams[0].HeaderTimeout = 50 * time.Millisecond })
+	g := newGate(t, usual, func(s *Settings) { s.Upstreams[0].HeaderTimeout = 500 * time.Millisecond })
 	ann := g.as("ann", pushes("coolteam/app"))
 	const target = "/v2/coolteam/app/manifests/latest"
 	g.get(target, ann).want(t, 200)
