@@ -73,14 +73,14 @@ func parseBytes(s, size string, rate bool) (int, error) {
 	switch {
 	case number == "" || strings.HasPrefix(name, "."):
 		return 0, bad(s, "does not begin with a whole number of bytes", `write a size such as "20MB%s"; %s`, behind, sizeUnits)
+	case n == 0:
+		return 0, bad(s, "allows nothing at all", "write a size above zero; to refuse somebody, write a rule with deny")
 	case name == "":
 		return 0, bad(s, "has no unit of size", `did you mean "%sMB%s"? %s`, number, behind, sizeUnits)
 	case of == 0:
 		return 0, unknownUnit(s, number, name, behind)
 	case errors.Is(err, strconv.ErrRange) || n > MaxBytes/of:
 		return 0, bad(s, "is more than 10TB", "write a smaller size, or leave the limit out")
-	case n == 0:
-		return 0, bad(s, "allows nothing at all", "write a size above zero; to refuse somebody, write a rule with deny")
 	}
 	return n * of, nil
 }

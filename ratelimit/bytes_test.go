@@ -45,6 +45,7 @@ func TestParseByteRate(t *testing.T) {
 func TestParseByteRateRefuses(t *testing.T) {
 	const units = "the units are B, kB, MB, GB, TB, KiB, MiB, GiB and TiB"
 	for _, tt := range []struct{ text, msg, fix string }{
+		{"0/s", `"0/s" allows nothing at all`, "write a size above zero; to refuse somebody, write a rule with deny"},
 		{"20/s", `"20/s" has no unit of size`, `did you mean "20MB/s"? ` + units},
 		{"20MB", `"20MB" has no period`, `write "20MB/s" for so much in a second`},
 		{"20MB/", `"20MB/" has no period`, `write "20MB/6h"; the units are s, m, h and d`},

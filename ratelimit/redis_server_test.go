@@ -44,29 +44,12 @@ func await(t testing.TB, what string, done func() bool) {
 	}
 }
 
-// startCluster starts three masters that share the slots.
+// startCluster is a client of three masters that share the slots.
 func startCluster(t testing.TB) *redis.ClusterClient {
 	t.Helper()
-	ctx := context.Background()
 	var addrs []string
-	for i := range 3 {
-		s := startServer(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+	for _, s := range redistest.StartCluster(t) {
 		addrs = append(addrs, s.Addr)
-		first, last := i*16384/3, (i+1)*16384/3-1
-		if err := s.client(t).ClusterAddSlotsRange(ctx, first, last).Err(); err != nil {
-			t.Fatal(err)
-		}
-		host, port, _ := net.SplitHostPort(addrs[0])
-		if err := s.client(t).ClusterMeet(ctx, host, port).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, addr := range addrs {
-		c := clientOf(t, addr)
-		await(t, "the cluster agrees", func() bool {
-			info := c.ClusterInfo(ctx).Val()
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3") && strings.Contains(info, "cluster_slots_assigned:16384")
-		})
 	}
 	c := redis.NewClusterClient(&redis.ClusterOptions{
 		Addrs: addrs, ContextTimeoutEnabled: true, MaxRetries: -1,

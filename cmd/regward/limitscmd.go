@@ -6,12 +6,14 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/regward/regward/configs"
+	"github.com/regward/regward/ratelimit"
 )
 
 func (a *app) limitsCommand() *cobra.Command {
@@ -117,6 +119,9 @@ func (l *limitsAnswer) print(w io.Writer, now time.Time) {
 			t.row(cells...)
 		}
 		t.flush()
+		if slices.ContainsFunc(one.Used, func(u usageState) bool { return u.Client == ratelimit.Shared }) {
+			fmt.Fprintf(w, "  %s are all who came when the %d clients that can be told apart were there already\n", ratelimit.Shared, limitKeys)
+		}
 	}
 	if l.Incomplete != "" {
 		fmt.Fprintln(w, l.Incomplete)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/regward/regward/internal/redistest"
+	"github.com/regward/regward/ratelimit"
 )
 
 // limited is a configuration with a limit that is used up by two pulls.
@@ -244,6 +245,16 @@ func TestTopTellsWhoDoesMost(t *testing.T) {
 	out := r.says(t, "top --output json", exitDone)
 	if err := json.Unmarshal([]byte(out), &top); err != nil || len(top.Clients) != 1 || top.Clients[0].Name != "user:ann" {
 		t.Errorf("top --output json: %v\n%s", err, out)
+	}
+}
+
+// Those who share a bucket are not one client whose name is a star.
+func TestWhoSharesABucketIsExplained(t *testing.T) {
+	var out strings.Builder
+	used := []usageState{{Client: ratelimit.Shared, Used: 5, Size: 5}, {Client: "ip:10.0.0.1", Used: 1, Size: 5}}
+	(&limitsAnswer{Limits: []limitStatus{{Name: "perip", Used: used}, {Name: "people", Used: used[1:]}}}).print(&out, time.Now())
+	if n := strings.Count(out.String(), "* are all who came when the 100000 clients that can be told apart were there already"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, &out)
 	}
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +20,7 @@ import (
 // notesAt are the notes in a Redis as serve has them.
 func notesAt(t *testing.T, more string, s *redistest.Server) (proxy.Shared, redis.UniversalClient) {
 	t.Helper()
-	r := redisOf(t, t.TempDir(), "{addresses: "+s.Addr+", timeout: 1s"+more+"}")
+	r := redisOf(t, t.TempDir(), "{addresses: "+s.Addr+", timeout: 5s"+more+"}")
 	var srv server
 	srv.now = time.Now
 	if err := srv.openShared(&configs.Config{Redis: *r}); err != nil {
@@ -91,4 +93,78 @@ func TestNotesOfARedisThatIsGone(t *testing.T) {
 		_, down := notes.(*redisNotes).breaker.Outage()
 		return down
 	})
+}
+
+// In a cluster the notes of one call lie on several masters. Where one of them is
+// gone or silent a call says so, in time: what could not be read is never told to
+// be absent, nor what could not be written to be written.
+func TestNotesInACluster(t *testing.T) {
+	masters := redistest.StartCluster(t, "--cluster-require-full-coverage", "no") // so that the others go on
+	const timeout = 300 * time.Millisecond
+	r := redisOf(t, t.TempDir(), "{addresses: ["+masters[0].Addr+", "+masters[1].Addr+", "+masters[2].Addr+"], mode: cluster, timeout: 300ms}")
+	srv := server{now: time.Now}
+	if err := srv.openShared(&configs.Config{Redis: *r}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.shared.close)
+	notes := srv.shared.notes
+	var list []proxy.Note
+	var keys []string
+	for i := range 500 {
+		keys = append(keys, "note-"+strconv.Itoa(i))
+		list = append(list, proxy.Note{Key: keys[i], Text: strconv.Itoa(i), Left: time.Hour, If: proxy.IfAbsent})
+	}
+	for i, want := range []bool{true, false} {
+		soon(t, "the cluster is found", func() bool { return srv.shared.breaker.Probe(t.Context()) == nil })
+		done, err := notes.Write(t.Context(), list...)
+		if err != nil || len(done) != len(list) || slices.Contains(done, !want) {
+			t.Fatalf("write %d: %v, %v", i, done, err)
+		}
+	}
+	whole := func() bool {
+		got, err := notes.Read(t.Context(), keys...)
+		if err != nil {
+			return false
+		}
+		for i, n := range got {
+			if n.Key != keys[i] || n.Text != strconv.Itoa(i) || n.Left <= 0 {
+				t.Fatalf("note %d is %+v", i, n)
+			}
+		}
+		return true
+	}
+	if !whole() {
+		t.Fatal("what was written cannot be read")
+	}
+
+	fails := func(what string) {
+		t.Helper()
+		asked := 0
+		for i := range 4 {
+			began := time.Now()
+			got, err := notes.Read(t.Context(), keys...)
+			if err == nil {
+				t.Fatalf("%s: read %d of %d notes", what, len(got), len(keys))
+			}
+			if !strings.Contains(err.Error(), "not asked again") {
+				asked++
+			}
+			if done, err := notes.Write(t.Context(), list...); err == nil {
+				t.Fatalf("%s: wrote %v", what, done)
+			}
+			if took := time.Since(began); took > 2*timeout+patience/10 {
+				t.Errorf("%s: calls %d took %v", what, i, took)
+			}
+			_ = srv.shared.breaker.Probe(t.Context()) // by a master that is well it lets calls through
+		}
+		if asked == 0 {
+			t.Errorf("%s: nobody was asked", what)
+		}
+	}
+	masters[1].Pause()
+	fails("paused")
+	masters[1].Resume()
+	soon(t, "all notes are back", whole)
+	masters[2].Kill()
+	fails("killed")
 }
