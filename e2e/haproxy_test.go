@@ -25,7 +25,8 @@ func behindPlain(t testing.TB, n int, u *upstream, policy string) fleet {
 }
 
 // startHAProxy balances request by request: whatever the connection, each goes
-// to the next instance. It takes one out that is not ready.
+// to the next instance. It takes one out that is not ready, and none that a busy
+// machine has answer late.
 func startHAProxy(t testing.TB, f fleet) (host string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,6 +45,7 @@ func startHAProxy(t testing.TB, f fleet) (host string) {
   timeout connect 5s
   timeout client 5m
   timeout server 5m
+  timeout check 10s
   option forwardfor
   option http-server-close
   option redispatch
