@@ -100,8 +100,8 @@ func TestNotesOfARedisThatIsGone(t *testing.T) {
 // be absent, nor what could not be written to be written.
 func TestNotesInACluster(t *testing.T) {
 	masters := redistest.StartCluster(t, "--cluster-require-full-coverage", "no") // so that the others go on
-	const timeout = 300 * time.Millisecond
-	r := redisOf(t, t.TempDir(), "{addresses: ["+masters[0].Addr+", "+masters[1].Addr+", "+masters[2].Addr+"], mode: cluster, timeout: 300ms}")
+	const timeout = 1500 * time.Millisecond // of 500 notes on a busy machine
+	r := redisOf(t, t.TempDir(), "{addresses: ["+masters[0].Addr+", "+masters[1].Addr+", "+masters[2].Addr+"], mode: cluster, timeout: 1500ms}")
 	srv := server{now: time.Now}
 	if err := srv.openShared(&configs.Config{Redis: *r}); err != nil {
 		t.Fatal(err)
@@ -133,14 +133,12 @@ func TestNotesInACluster(t *testing.T) {
 		}
 		return true
 	}
-	if !whole() {
-		t.Fatal("what was written cannot be read")
-	}
+	soon(t, "what was written can be read", whole)
 
 	fails := func(what string) {
 		t.Helper()
 		asked := 0
-		for i := range 4 {
+		for i := range 2 {
 			began := time.Now()
 			got, err := notes.Read(t.Context(), keys...)
 			if err == nil {
