@@ -100,7 +100,7 @@ func TestNotesOfARedisThatIsGone(t *testing.T) {
 // be absent, nor what could not be written to be written.
 func TestNotesInACluster(t *testing.T) {
 	masters := redistest.StartCluster(t, "--cluster-require-full-coverage", "no") // so that the others go on
-	const timeout = 1500 * time.Millisecond // of 500 notes on a busy machine
+	const timeout = 1500 * time.Millisecond                                       // of 500 notes on a busy machine
 	r := redisOf(t, t.TempDir(), "{addresses: ["+masters[0].Addr+", "+masters[1].Addr+", "+masters[2].Addr+"], mode: cluster, timeout: 1500ms}")
 	srv := server{now: time.Now}
 	if err := srv.openShared(&configs.Config{Redis: *r}); err != nil {
