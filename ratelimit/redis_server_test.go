@@ -59,29 +59,6 @@ func startCluster(t testing.TB) *redis.ClusterClient {
 	return c
 }
 
-// fakeServer accepts connections and answers each with what a test says.
-func fakeServer(t testing.TB, answer func(net.Conn)) (addr string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				answer(c)
-			}()
-		}
-	}()
-	return l.Addr().String()
-}
-
 // usedMemory is what a server says it takes, in bytes.
 func usedMemory(t testing.TB, c *redis.Client) int {
 	t.Helper()

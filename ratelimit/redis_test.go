@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 	"golang.org/x/time/rate"
 
+	"github.com/regward/regward/internal/redistest"
 	"github.com/regward/regward/ratelimit"
 )
 
@@ -693,7 +694,7 @@ func TestNonsenseIsNeitherAYesNorARefusal(t *testing.T) {
 			if name == "hung up" {
 				answer = func(net.Conn) {}
 			}
-			r := newRedis(t, clientOf(t, fakeServer(t, answer)), ratelimit.RedisOptions{Timeout: 200 * time.Millisecond})
+			r := newRedis(t, clientOf(t, redistest.Fake(t, answer)), ratelimit.RedisOptions{Timeout: 200 * time.Millisecond})
 			for call, ask := range everyCall(r, spend(t, "people", "user:ann", "5/h", 1)) {
 				if call == "Reset" && strings.HasPrefix(text, ":1") {
 					continue // that is an answer
@@ -724,7 +725,7 @@ func TestASlowRedisIsGivenUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			wantUnavailable(t, newRedis(t, clientOf(t, fakeServer(t, answer)), ratelimit.RedisOptions{Timeout: 50 * time.Millisecond}), name, time.Second)
+			wantUnavailable(t, newRedis(t, clientOf(t, redistest.Fake(t, answer)), ratelimit.RedisOptions{Timeout: 50 * time.Millisecond}), name, time.Second)
 		})
 	}
 }

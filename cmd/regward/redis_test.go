@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/regward/regward/configs"
 	"github.com/regward/regward/internal/redistest"
 )
@@ -87,15 +88,7 @@ func startSentinel(t *testing.T, master *redistest.Server) *redistest.Server {
 // startCluster is one node that has all slots.
 func startCluster(t *testing.T) *redistest.Server {
 	t.Helper()
-	s := redistest.Start(t, "--cluster-enabled", "yes")
-	client, err := newRedis(redisOf(t, t.TempDir(), fmt.Sprintf("{addresses: %q, timeout: 5s}", s.Addr)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	if err := client.Do(t.Context(), "CLUSTER", "ADDSLOTSRANGE", 0, 16383).Err(); err != nil {
-		t.Fatal(err)
-	}
+	s, client := slotsOf(t, 16383)
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		info, err := client.Do(t.Context(), "CLUSTER", "INFO").Text()
 		if err == nil && strings.Contains(info, "cluster_state:ok") {
@@ -107,51 +100,43 @@ func startCluster(t *testing.T) *redistest.Server {
 	}
 }
 
-// stranger answers whatever is said with the same.
-func stranger(t *testing.T, answer string) (addr string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				buf := make([]byte, 4096)
-				for {
-					if _, err := c.Read(buf); err != nil {
-						return
-					}
-					if _, err := c.Write([]byte(answer)); err != nil {
-						return
-					}
-				}
-			}()
-		}
-	}()
-	return l.Addr().String()
-}
-
 // halfCluster is one node that has half of the slots: those of most keys are
 // nobody's.
 func halfCluster(t *testing.T) *redistest.Server {
+	t.Helper()
+	s, _ := slotsOf(t, 8000)
+	return s
+}
+
+// slotsOf is a node of a cluster that has the slots up to last.
+func slotsOf(t *testing.T, last int) (*redistest.Server, redis.UniversalClient) {
 	t.Helper()
 	s := redistest.Start(t, "--cluster-enabled", "yes")
 	client, err := newRedis(redisOf(t, t.TempDir(), fmt.Sprintf("{addresses: %q, timeout: 5s}", s.Addr)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
-	if err := client.Do(t.Context(), "CLUSTER", "ADDSLOTSRANGE", 0, 8000).Err(); err != nil {
+	t.Cleanup(func() { _ = client.Close() })
+	if err := client.Do(t.Context(), "CLUSTER", "ADDSLOTSRANGE", 0, last).Err(); err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return s, client
+}
+
+// stranger answers whatever is said with the same.
+func stranger(t *testing.T, answer string) (addr string) {
+	t.Helper()
+	return redistest.Fake(t, func(c net.Conn) {
+		buf := make([]byte, 4096)
+		for {
+			if _, err := c.Read(buf); err != nil {
+				return
+			}
+			if _, err := c.Write([]byte(answer)); err != nil {
+				return
+			}
+		}
+	})
 }
 
 // Each mode reaches its Redis and can do what limits need; what keeps it from

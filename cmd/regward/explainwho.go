@@ -1,0 +1,190 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/regward/regward/auth"
+)
+
+// rights is what explain prints as JSON about one caller.
+type rights struct {
+	Caller string   `json:"caller"`
+	Login  string   `json:"login,omitempty"`
+	Pull   []string `json:"pull"`
+	Push   []string `json:"push"`
+	Delete []string `json:"delete"`
+	Except []string `json:"except"` // rules that deny some of it
+}
+
+func (a *app) explainCaller(x *explainer) error {
+	r := rights{Caller: x.caller.String(), Login: x.provider, Except: []string{}}
+	if !x.rejected {
+		r.Pull = x.settings.Policy.Patterns(&x.caller, auth.Pull)
+		r.Push = x.settings.Policy.Patterns(&x.caller, auth.Push)
+		r.Delete = x.settings.Policy.Patterns(&x.caller, auth.Delete)
+		for _, rule := range x.cfg.PolicyRules() {
+			means := func(s auth.Subject) bool { return s.Matches(&x.caller) }
+			if rule.Deny != 0 && slices.ContainsFunc(rule.Subjects, means) {
+				r.Except = append(r.Except, rule.Where+": "+rule.String())
+			}
+		}
+	}
+	if a.json() {
+		if err := a.printJSON(r); err != nil {
+			return err
+		}
+	} else {
+		if r.Login != "" {
+			fmt.Fprintln(a.stdout, r.Login)
+		}
+		fmt.Fprintf(a.stdout, "%s may\n", r.Caller)
+		for i, list := range [][]string{r.Pull, r.Push, r.Delete} {
+			text := strings.Join(list, ", ")
+			if text == "" {
+				text = "nothing"
+			}
+			fmt.Fprintf(a.stdout, "  %-7s %s\n", actions()[i], text)
+		}
+		for _, line := range r.Except {
+			fmt.Fprintf(a.stdout, "  except  %s\n", line)
+		}
+	}
+	if x.rejected {
+		return errTold
+	}
+	return nil
+}
+
+// whoMay is what explain prints as JSON about one repository and action.
+type whoMay struct {
+	Action string   `json:"action"`
+	Who    []string `json:"who"`
+	Not    []string `json:"not"` // users who would be among them, but are denied
+}
+
+func (a *app) explainWho(x *explainer, q question) error {
+	asked := actions()
+	if q.action != "" {
+		action, err := parseAction(q.action)
+		if err != nil {
+			return err
+		}
+		asked = []auth.Action{action}
+	}
+	all := make([]whoMay, 0, len(asked))
+	for _, action := range asked {
+		all = append(all, x.who(q, action))
+	}
+	if a.json() {
+		return a.printJSON(all)
+	}
+	_, where := x.find(q.repository)
+	fmt.Fprintln(a.stdout, q.repository)
+	for _, line := range where.words() {
+		fmt.Fprintf(a.stdout, "  %s\n", line)
+	}
+	if why := x.refusedBy(q.repository, auth.Pull); why != "" {
+		fmt.Fprintf(a.stdout, "  %s\n", why)
+	}
+	for _, w := range all {
+		who := strings.Join(w.Who, ", ")
+		if who == "" {
+			who = "nobody"
+		}
+		if len(w.Not) > 0 {
+			who += "; not " + strings.Join(w.Not, ", ")
+		}
+		fmt.Fprintf(a.stdout, "  %-7s %s\n", w.Action, who)
+	}
+	return nil
+}
+
+// who lists those whom rules and groups name: kinds of callers first, then
+// groups, then the users who are in none of them.
+func (x *explainer) who(q question, action auth.Action) whoMay {
+	w := whoMay{Action: action.String(), Who: []string{}, Not: []string{}}
+	if x.refusedBy(q.repository, action) != "" {
+		return w
+	}
+	want := x.access(q, action)
+	may := func(id auth.Identity) bool {
+		return x.settings.Policy.Decide(&auth.Caller{Identity: id, Addr: x.caller.Addr}, []auth.Access{want}).Allowed()
+	}
+	anyone, login := may(auth.Identity{}), may(auth.Identity{Name: somebody})
+	switch {
+	case anyone && login:
+		w.Who = append(w.Who, "everyone")
+	case anyone:
+		w.Who = append(w.Who, "anonymous")
+	case login:
+		w.Who = append(w.Who, "every login")
+	}
+	groups, users := x.named()
+	covered := map[string]bool{}
+	for _, g := range groups {
+		if !may(auth.Identity{Name: somebody, Groups: []string{g}}) {
+			continue
+		}
+		members := x.members(g)
+		for _, u := range members {
+			covered[u] = true
+		}
+		if !login {
+			w.Who = append(w.Who, strings.TrimSpace("group "+g+" "+parens(members)))
+		}
+	}
+	for _, u := range users {
+		switch allowed := may(x.identity(u, nil)); {
+		case allowed && !login && !covered[u]:
+			w.Who = append(w.Who, u)
+		case !allowed && (login || covered[u]):
+			w.Not = append(w.Not, u)
+		}
+	}
+	return w
+}
+
+func parens(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return "(" + strings.Join(names, ", ") + ")"
+}
+
+// named are the groups and users that the configuration names, sorted.
+func (x *explainer) named() (groups, users []string) {
+	g, u := map[string]bool{}, map[string]bool{}
+	for name := range x.cfg.Groups {
+		g[name] = true
+	}
+	for name := range x.settings.Groups {
+		u[name] = true
+	}
+	for _, r := range x.cfg.Rules {
+		for _, s := range r.Subjects {
+			switch s.Kind() {
+			case "group":
+				g[s.Name()] = true
+			case "user":
+				u[s.Name()] = true
+			}
+		}
+	}
+	return sortedKeys(g), sortedKeys(u)
+}
+
+// members are the users that groups puts into group.
+func (x *explainer) members(group string) []string {
+	var users []string
+	for _, user := range sortedKeys(x.settings.Groups) {
+		if slices.Contains(x.settings.Groups[user], group) {
+			users = append(users, user)
+		}
+	}
+	return users
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
