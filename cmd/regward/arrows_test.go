@@ -23,10 +23,12 @@ func arrows() map[string][]string {
 		"fleet":              {},
 		"replay":             {},
 		"tls":                {},
+		"doctor":             {},
+		"trust":              {},
 		"proxy":              {"auth", "ratelimit"},
 		"configs":            {"auth", "ratelimit"},
 		"internal/redistest": {}, // of tests: no package may import it elsewhere
-		"cmd/regward":        {"auth", "ratelimit", "fleet", "replay", "tls", "proxy", "configs"},
+		"cmd/regward":        {"auth", "ratelimit", "fleet", "replay", "tls", "doctor", "trust", "proxy", "configs"},
 	}
 }
 
