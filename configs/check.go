@@ -47,17 +47,11 @@ func (k *checker) complete() {
 	if k.Upstream != nil {
 		k.Upstreams = append([]Upstream{*k.Upstream}, k.Upstreams...)
 	}
-	if k.TLS.Mode == "" && !k.absent("tls.mode") {
-		k.TLS.Mode = TLSACME
-		if k.given("tls.cert_file") || k.given("tls.key_file") {
-			k.TLS.Mode = TLSFiles
-		}
-	}
+	k.completeTLS()
 	for i := range k.Upstreams {
 		k.Upstreams[i].complete()
 	}
 	k.completeLogins()
-	k.TLS.HTTPListen = orOff(k.TLS.HTTPListen)
 	k.Health.Listen = orOff(k.Health.Listen)
 	k.Admin.Listen = orOff(k.Admin.Listen)
 	if k.Token.KeyFile == "" {
@@ -108,6 +102,7 @@ func (k *checker) check() {
 	k.checkHostname()
 	k.checkListen()
 	k.checkTLS()
+	k.checkFront()
 	k.checkUpstreams()
 	k.checkPlaces()
 	k.checkLogins()
@@ -162,11 +157,6 @@ func (k *checker) checkWords() {
 	}
 	if len(k.Contact) > 200 {
 		k.bad("contact", "is longer than 200 bytes; it ends every refusal", "shorten it")
-	}
-	for _, p := range k.TrustedProxies {
-		if p.Bits() == 0 {
-			k.say(Warning, "trusted_proxies", "trusted_proxies", p.String()+" believes everybody: whoever connects may claim any address", "name the networks of the proxies alone")
-		}
 	}
 }
 

@@ -6,7 +6,6 @@
 package configs
 
 import (
-	"crypto/tls"
 	"net/netip"
 	"net/url"
 
@@ -24,7 +23,7 @@ type Config struct {
 
 	Hostname  []string   `yaml:"hostname"` // names, IP addresses (IPv6 bare), with a port where the file has one: name:port, [::1]:8443
 	Contact   string     `yaml:"contact"`
-	Listen    []string   `yaml:"listen"` // host:port or unix:/path
+	Listen    []string   `yaml:"listen"` // host:port, unix:/path or systemd:NAME
 	TLS       TLS        `yaml:"tls"`
 	Upstream  *Upstream  `yaml:"upstream"`  // as the key of that name; read Upstreams instead
 	Upstreams []Upstream `yaml:"upstreams"` // at least one, whichever of the two keys was written
@@ -43,6 +42,8 @@ type Config struct {
 	Catalog        string         `yaml:"catalog"` // "filtered" or "off"
 	Search         bool           `yaml:"search"`  // /v1/search, from the catalog
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+	ProxyProtocol  ProxyProtocol  `yaml:"proxy_protocol"`
+	CORS           CORS           `yaml:"cors"`
 	Redis          Redis          `yaml:"redis"`
 
 	Log             Log      `yaml:"log"`
@@ -56,32 +57,6 @@ type Config struct {
 	origins *source         // where each value came from
 	places  *auth.Places    // of Upstreams; nil while they contradict each other
 	bound   map[string]bool // hostnames that have upstreams of their own
-}
-
-// TLS says which certificate is shown. CertFile and KeyFile go together, and
-// mean mode files.
-type TLS struct {
-	Mode       string   `yaml:"mode"` // TLSFiles, TLSInternal or TLSOff
-	CertFile   string   `yaml:"cert_file" is:"file"`
-	KeyFile    string   `yaml:"key_file" is:"file"`
-	MinVersion string   `yaml:"min_version"` // "1.2" or "1.3"; see Min
-	HTTPListen []string `yaml:"http_listen"` // plain listeners that redirect; none is off
-}
-
-// The values of tls.mode.
-const (
-	TLSACME     = "acme"
-	TLSFiles    = "files"
-	TLSInternal = "internal"
-	TLSOff      = "off"
-)
-
-// Min is min_version as crypto/tls writes it.
-func (t TLS) Min() uint16 {
-	if t.MinVersion == "1.3" {
-		return tls.VersionTLS13
-	}
-	return tls.VersionTLS12
 }
 
 // Upstream is one registry behind regward. Username and Password go together;

@@ -19,6 +19,7 @@ const maxPEM = 4 << 20
 // notes what it left alone.
 func (k *checker) files() {
 	k.pair("tls.cert_file", k.TLS.CertFile, "tls.key_file", k.TLS.KeyFile)
+	k.readTLSFiles()
 	for i := range k.Upstreams {
 		u := &k.Upstreams[i]
 		at := k.UpstreamPath(i)

@@ -10,6 +10,9 @@ import (
 	"strings"
 )
 
+// socketName is what FileDescriptorName= may be here.
+var socketName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
+
 var hostLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 func (k *checker) checkHostname() {
@@ -114,7 +117,10 @@ func (k *checker) checkListen() {
 
 func parseListen(addr string) error {
 	if name, ok := strings.CutPrefix(addr, "systemd:"); ok {
-		return fault{fmt.Sprintf("systemd:%s: socket activation is not there yet", clip(name)), `write an address; AmbientCapabilities=CAP_NET_BIND_SERVICE allows ":443"`}
+		if !socketName.MatchString(name) {
+			return fault{fmt.Sprintf("%q: a socket of systemd has a name of letters, digits and . _ -", clip(addr)), "write systemd:https, and FileDescriptorName=https in regward.socket"}
+		}
+		return nil
 	}
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		if !filepath.IsAbs(path) || len(path) > 100 {
@@ -149,51 +155,4 @@ func loopback(addr string) bool {
 	host, _, _ := net.SplitHostPort(addr)
 	a, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && a.IsLoopback()
-}
-
-func (k *checker) checkTLS() {
-	cert, key := k.given("tls.cert_file"), k.given("tls.key_file")
-	switch k.TLS.Mode {
-	case TLSACME:
-		if !k.absent("tls") || k.given("tls.mode") { // else a misspelt key is the one mistake
-			k.bad("tls.mode", "acme is not there yet", fixCertificate)
-		}
-	case TLSFiles:
-		switch {
-		case cert && !key:
-			k.bad("tls.cert_file", "tls.key_file is missing: the two go together", "set tls.key_file too")
-		case key && !cert:
-			k.bad("tls.key_file", "tls.cert_file is missing: the two go together", "set tls.cert_file too")
-		case !cert && !key:
-			k.bad("tls.mode", "files, but no files are named", "set tls.cert_file and tls.key_file")
-		}
-	case TLSInternal, TLSOff:
-		if cert || key {
-			k.bad("tls.mode", k.TLS.Mode+" and tls.cert_file or tls.key_file contradict each other", "leave tls.mode out to use the files")
-		}
-		if k.TLS.Mode == TLSOff {
-			k.checkPlain()
-		}
-	case "":
-	default:
-		msg, fix := explain(choice(k.TLS.Mode, TLSFiles, TLSInternal, TLSOff))
-		k.bad("tls.mode", msg, fix)
-	}
-	if v := k.TLS.MinVersion; v != "1.2" && v != "1.3" && !k.absent("tls.min_version") {
-		k.bad("tls.min_version", fmt.Sprintf("%q is not allowed", clip(v)), "write 1.2 or 1.3")
-	}
-}
-
-// checkPlain: without TLS, strangers must not be able to connect.
-func (k *checker) checkPlain() {
-	if len(k.TrustedProxies) > 0 || k.absent("trusted_proxies") {
-		return
-	}
-	for _, addr := range k.Listen {
-		if parseListen(addr) == nil && !loopback(addr) {
-			k.bad("tls.mode", fmt.Sprintf("off, while %s can be reached from other machines: passwords would travel in the clear", addr),
-				"listen on 127.0.0.1, or name the proxy in front in trusted_proxies, or use tls.mode: internal")
-			return
-		}
-	}
 }

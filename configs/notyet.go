@@ -15,18 +15,13 @@ type planned struct {
 }
 
 const (
-	fixCertificate = "set tls.cert_file and tls.key_file, or tls.mode: internal"
-	fixLogins      = "leave it out; logins come from auth.htpasswd or auth.upstream, and groups from groups"
-	fixRule        = "leave it out; a rule is about whole repositories and holds at once"
+	fixLogins = "leave it out; logins come from auth.htpasswd or auth.upstream, and groups from groups"
+	fixRule   = "leave it out; a rule is about whole repositories and holds at once"
 )
 
 // notYet looks a key up by its path, list indices left out: "rules[].tags".
 func notYet(path string) (planned, bool) {
 	switch path {
-	case "tls.acme_email", "tls.acme_directory", "tls.acme_ca_file", "tls.acme_eab", "tls.acme_dns":
-		return planned{fix: fixCertificate}, true
-	case "tls.client_ca_file", "tls.client_cert":
-		return planned{fix: "leave it out; people log in with auth.htpasswd or auth.upstream"}, true
 	case "auth.ldap", "auth.oidc", "auth.webhook", "auth.tokens_file":
 		return planned{fix: fixLogins}, true
 	case "rules[].tags":
@@ -35,10 +30,6 @@ func notYet(path string) (planned, bool) {
 		return planned{[]string{"false"}, fixRule}, true
 	case "token.refresh":
 		return planned{[]string{"false"}, "leave it out; logins are asked for again when a token ends"}, true
-	case "proxy_protocol":
-		return planned{fix: "leave it out; let the balancer send X-Forwarded-For and name its networks in trusted_proxies"}, true
-	case "cors":
-		return planned{fix: "leave it out; pages of other origins cannot ask this registry"}, true
 	}
 	return planned{}, false
 }

@@ -233,7 +233,7 @@ func (k *checker) warnUsers(path string, subjects []auth.Subject) {
 
 // warnLogins: rules for people, and no way to be one.
 func (k *checker) warnLogins() {
-	if k.Auth.Htpasswd != "" || k.Auth.Upstream != "" || k.absent("auth.htpasswd") || k.absent("auth.upstream") ||
+	if k.Auth.Htpasswd != "" || k.Auth.Upstream != "" || k.TLS.ClientCAFile != "" || k.absent("auth.htpasswd") || k.absent("auth.upstream") ||
 		slices.ContainsFunc(k.Upstreams, func(u Upstream) bool { return u.Passthrough() }) {
 		return
 	}
