@@ -21,7 +21,7 @@ func Diff(from, to *Config) []string {
 	out = append(out, diffLimits(from, to)...)
 	out = append(out, diffFields(from, to)...)
 	out = append(out, diffFiles(from, to)...)
-	out = append(out, diffRedis(from, to)...)
+	out = append(out, diffSecrets(from, to)...)
 	out = append(out, diffUpstreams(from, to)...)
 	return append(out, diffLogins(from, to)...)
 }
@@ -140,13 +140,15 @@ func diffFiles(from, to *Config) []string {
 	return out
 }
 
-// diffRedis tells of secrets, which are not shown.
-func diffRedis(from, to *Config) []string {
+// diffSecrets tells of secrets, which are not shown.
+func diffSecrets(from, to *Config) []string {
 	var out []string
 	for _, s := range []struct {
 		key  string
 		a, b Secret
 	}{
+		{"tls.acme_eab.mac_key", from.TLS.ACMEEAB.MACKey, to.TLS.ACMEEAB.MACKey},
+		{"tls.acme_dns.key_secret", from.TLS.ACMEDNS.KeySecret, to.TLS.ACMEDNS.KeySecret},
 		{"redis.password", from.Redis.Password, to.Redis.Password},
 		{"redis.sentinel_password", from.Redis.SentinelPassword, to.Redis.SentinelPassword},
 	} {

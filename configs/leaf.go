@@ -105,7 +105,7 @@ func checkName(what, name string) error {
 	if kind, rest, prefixed := strings.Cut(name, ":"); prefixed && (kind == "user" || kind == "group") {
 		return fault{fmt.Sprintf("%q: only names stand here", clip(name)), fmt.Sprintf("write %q", rest)}
 	}
-	if strings.ContainsAny(name, ":") {
+	if scheme, _, uri := strings.Cut(name, "://"); strings.Contains(name, ":") && (!uri || strings.Contains(scheme, ":")) { // but for spiffe://…
 		return fault{fmt.Sprintf("%q: a %s name has no colon", clip(name), what), ""}
 	}
 	return nil
