@@ -130,6 +130,7 @@ func (a *app) root() *cobra.Command {
 		a.demoCommand(),
 		a.hashPasswordCommand(),
 		a.configCommand(),
+		a.trustCommand(),
 		a.caCommand(),
 		a.healthcheckCommand(),
 		a.versionCommand(),
