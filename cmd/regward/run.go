@@ -125,6 +125,7 @@ func (a *app) root() *cobra.Command {
 		a.topCommand(),
 		a.revokeCommand(),
 		a.auditCommand(),
+		a.doctorCommand(),
 		a.diffCommand(),
 		a.replayCommand(),
 		a.demoCommand(),
