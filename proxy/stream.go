@@ -27,6 +27,9 @@ func (b *buffers) put(p *[]byte) { b.pool.Put(p) }
 // stream writes the answer's status and body. A body that breaks off breaks
 // off the client's answer as well: never a clean end (H12).
 func (x *exchange) stream(resp *http.Response) error {
+	if n := resp.ContentLength; n > 0 && n < smallBuffer && x.r.Method != http.MethodHead && (x.pace == nil || writes(x.req.Method)) {
+		return x.streamShort(resp)
+	}
 	x.status = resp.StatusCode
 	if writes(x.req.Method) {
 		x.leave() // who hears that a piece has arrived sends the next one
@@ -48,6 +51,37 @@ func (x *exchange) stream(resp *http.Response) error {
 	}
 	if paced || x.streamFree(resp, &client) {
 		x.streamPaced(resp, &client)
+	}
+	return nil
+}
+
+// streamShort has all of a short body before it says anything: what breaks off
+// can still be told from success, where an answer that ends before its first
+// byte is one that clients ask for again, and wait for again (S10).
+func (x *exchange) streamShort(resp *http.Response) error {
+	buf := x.h.small.get()
+	defer x.h.small.put(buf)
+	n, err := 0, error(nil)
+	for n <= int(resp.ContentLength) && err == nil { // to its end, not only its last byte: the connection is free then
+		var m int
+		m, err = resp.Body.Read((*buf)[n : resp.ContentLength+1])
+		n += m
+	}
+	if err != io.EOF {
+		h := x.w.Header()
+		dropEntity(h)
+		delete(h, "Docker-Content-Digest")
+		delete(h, "Location")
+		x.digest, x.event = "", ""
+		return x.up.failed(x.r.Context(), err)
+	}
+	x.status = resp.StatusCode
+	if writes(x.req.Method) {
+		x.leave()
+	}
+	x.begin(resp.StatusCode)
+	if x.write((*buf)[:n], true) != nil {
+		x.clientGone, x.aborted = true, true
 	}
 	return nil
 }
