@@ -133,9 +133,21 @@ func replaceFile(t testing.TB, file, text string) {
 	}
 }
 
-// serve starts the program and waits until it is ready. At the end it must go
-// quietly, without a data race behind it.
+// serve starts the program and waits until it is ready.
 func (g *regward) serve(t testing.TB) {
+	t.Helper()
+	g.begin(t)
+	eventually(t, "regward is ready", 30*time.Second, func() error {
+		if err := g.proc.gone(); err != nil {
+			return err
+		}
+		return g.ready()
+	})
+}
+
+// begin starts the program. At the end it must go quietly, without a data race
+// behind it.
+func (g *regward) begin(t testing.TB) {
 	t.Helper()
 	t.Cleanup(func() { // after the process has ended: cleanups run backwards
 		if g.proc == nil {
@@ -147,12 +159,6 @@ func (g *regward) serve(t testing.TB) {
 	})
 	g.proc = start(t, filepath.Join(g.dir, "regward.log"), []string{"GORACE=halt_on_error=0"},
 		suite.regward, "--config", g.file, "serve")
-	eventually(t, "regward is ready", 30*time.Second, func() error {
-		if err := g.proc.gone(); err != nil {
-			return err
-		}
-		return g.ready()
-	})
 }
 
 // ready is nil while /readyz answers 200.

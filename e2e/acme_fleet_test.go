@@ -1,0 +1,141 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Instances that share a Redis are one to the CA: one order, one certificate,
+// and whichever of them the CA happens to reach answers for the one that asked.
+func TestInstancesWithOneRedisGetOneCertificateBetweenThem(t *testing.T) {
+	t.Parallel()
+	for _, challenge := range []string{"HTTP-01", "TLS-ALPN-01"} {
+		t.Run(challenge+" at the one that did not ask", func(t *testing.T) {
+			t.Parallel()
+			u := startUpstream(t, distribution)
+			u.has(t, "library/hello:1", small(t))
+			asks, answers := newAsking(t, u.config), newAsking(t, u.config)
+			o := caOptions{}
+			// The CA comes before the other one is there: the line has it wait.
+			target := fmt.Sprintf("127.0.0.1:%d", answers.http)
+			if challenge == "TLS-ALPN-01" {
+				target = fmt.Sprintf("127.0.0.1:%d", answers.port)
+			}
+			to := startLine(t, target)
+			port := 0
+			if _, err := fmt.Sscanf(to.at, "127.0.0.1:%d", &port); err != nil {
+				t.Fatal(err)
+			}
+			if challenge == "HTTP-01" {
+				o.http = port
+			} else {
+				o.tls = port
+			}
+			ca := startPebble(t, o)
+			f := []*asking{asks, answers}
+			redis := startRedis(t)
+			for _, a := range f {
+				a.asks(t, ca, []string{theHost})
+				a.configure(t, teamRules+redis.config("")+sharedKey())
+			}
+			asks.begin(t)
+			eventually(t, "the first one has ordered", time.Minute, func() error {
+				if ca.orders() == 0 {
+					return errors.New("the CA has no order")
+				}
+				return asks.proc.gone()
+			})
+			answers.begin(t)
+			for _, a := range f {
+				a.has(t, theHost)
+				eventually(t, "it is ready", time.Minute, a.ready)
+				a.pulls(t, theHost, "library/hello:1", a.transport(t))
+			}
+			if to.connections() == 0 {
+				t.Error("the CA never came to the one that did not ask")
+			}
+			oneCertificate(t, ca, f, 1)
+
+			asks.again(t, false)
+			answers.again(t, true)
+			oneCertificate(t, ca, f, 1)
+			for file := range filesBelow(t, asks.dir) {
+				if strings.HasSuffix(file, ".crt") {
+					t.Errorf("%s: certificates are in Redis", file)
+				}
+			}
+		})
+	}
+}
+
+func oneCertificate(t testing.TB, ca *pebble, f []*asking, orders int) {
+	t.Helper()
+	if first, second := f[0].serial(t, theHost), f[1].serial(t, theHost); first != second {
+		t.Errorf("they show different certificates: %s and %s", first, second)
+	}
+	if n := ca.orders(); n != orders {
+		t.Errorf("the CA has %d orders, want %d", n, orders)
+	}
+	if n := ca.accounts(); n != 1 {
+		t.Errorf("the CA has %d accounts, want 1", n)
+	}
+}
+
+// Five start at the same moment, as after a rollout of all.
+func TestInstancesThatStartTogetherOrderOnce(t *testing.T) {
+	t.Parallel()
+	redis := startRedis(t)
+	var f []*asking
+	for range 3 {
+		f = append(f, newAsking(t, "http://127.0.0.1:1"))
+	}
+	to := startLine(t, fmt.Sprintf("127.0.0.1:%d", f[0].http))
+	port := 0
+	if _, err := fmt.Sscanf(to.at, "127.0.0.1:%d", &port); err != nil {
+		t.Fatal(err)
+	}
+	ca := startPebble(t, caOptions{http: port, nonces: 20})
+	for _, a := range f {
+		a.asks(t, ca, []string{theHost})
+		a.configure(t, teamRules+redis.config("")+sharedKey())
+		a.begin(t)
+	}
+	for _, a := range f {
+		a.has(t, theHost)
+	}
+	oneCertificate(t, ca, f[:2], 1)
+	oneCertificate(t, ca, f[1:], 1)
+}
+
+// A Redis that is away takes no certificate away from who has one, and a start
+// without it says what is missing.
+func TestALostRedisLeavesTheCertificateInUse(t *testing.T) {
+	t.Parallel()
+	u := startUpstream(t, distribution)
+	u.has(t, "library/hello:1", small(t))
+	redis := startRedis(t)
+	a := newAsking(t, u.config)
+	ca := startPebble(t, caOptions{http: a.http, tls: a.port})
+	a.asks(t, ca, []string{theHost})
+	a.configure(t, teamRules+redis.config("")+sharedKey())
+	a.issued(t, theHost)
+	was := a.serial(t, theHost)
+	redis.proc.kill()
+	a.pulls(t, theHost, "library/hello:1", a.transport(t))
+	if now := a.serial(t, theHost); now != was {
+		t.Error("another certificate")
+	}
+
+	a.proc.kill()
+	a.begin(t)
+	a.answersHealth(t)
+	if status, body, err := a.readyz(); err != nil || status != http.StatusServiceUnavailable {
+		t.Errorf("/readyz: %d %q, %v; want 503: the certificate was in Redis", status, body, err)
+	}
+	redis.launch(t) // empty
+	a.has(t, theHost)
+}

@@ -1,0 +1,286 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// caOptions are what a pebble of one test is told. Zero values stand for a CA
+// that behaves well and reaches nobody.
+type caOptions struct {
+	http, tls int               // where it looks for HTTP-01 and TLS-ALPN-01; 0: a port that nobody listens on
+	validity  time.Duration     // of its certificates; 0: 90 days
+	blocked   []string          // names it refuses
+	eab       map[string]string // accounts that it knows: key ids and keys; nobody else gets one
+	dns       string            // the server it asks, host:port; "": one by which everything is at place
+	place     string            // an address; "": 127.0.0.1
+	nonces    int               // of 100 good nonces, how many it refuses
+	slow      int               // up to how many seconds it waits before it looks; 0: none
+}
+
+// pebble is the CA of one test: Let's Encrypt's own server for tests.
+type pebble struct {
+	directory string // URL, as regward's file has it
+	line      *line  // between the directory and the program
+
+	management string // host:port
+	dir        string
+	argv, env  []string
+	proc       *process
+	runs       int
+	earlier    int    // orders of earlier runs: it keeps all in memory
+	known      string // its root, once somebody asked
+}
+
+// startPebble starts a CA with a root of its own. Its own certificate is of the
+// test run's CA.
+func startPebble(t testing.TB, o caOptions) *pebble {
+	t.Helper()
+	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	p := &pebble{dir: t.TempDir(), management: fmt.Sprintf("127.0.0.1:%d", freePort(t)), line: startLine(t, listen)}
+	p.directory = "https://" + p.line.at + "/dir"
+	if o.dns == "" {
+		o.dns = startNames(t, o.place)
+	}
+	file := filepath.Join(p.dir, "pebble.json")
+	replaceFile(t, file, o.settings(t, listen, p.management))
+	p.argv = []string{mustProgram(t, "pebble"), "-config", file, "-dnsserver", o.dns}
+	p.env = []string{
+		fmt.Sprintf("PEBBLE_WFE_NONCEREJECT=%d", o.nonces),
+		"PEBBLE_AUTHZREUSE=0", // every order is looked at anew
+		fmt.Sprintf("PEBBLE_VA_SLEEPTIME=%d", o.slow),
+	}
+	if o.slow == 0 {
+		p.env = append(p.env, "PEBBLE_VA_NOSLEEP=1")
+	}
+	p.launch(t)
+	return p
+}
+
+// settings is the program's own file.
+func (o caOptions) settings(t testing.TB, listen, management string) string {
+	t.Helper()
+	for _, port := range []*int{&o.http, &o.tls} {
+		if *port == 0 {
+			*port = freePort(t)
+		}
+	}
+	if o.validity == 0 {
+		o.validity = 90 * 24 * time.Hour
+	}
+	b, err := json.Marshal(map[string]any{"pebble": map[string]any{
+		"listenAddress": listen, "managementListenAddress": management,
+		"certificate": suite.certs.certFile, "privateKey": suite.certs.keyFile,
+		"httpPort": o.http, "tlsPort": o.tls,
+		"domainBlocklist":                o.blocked,
+		"externalAccountBindingRequired": len(o.eab) > 0, "externalAccountMACKeys": o.eab,
+		"retryAfter":   map[string]int{"authz": 1, "order": 1},
+		"keyAlgorithm": "ecdsa",
+		"profiles":     map[string]any{"default": map[string]any{"description": "the only one", "validityPeriod": int(o.validity.Seconds())}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// launch starts it, or starts it again: with another root and without a
+// memory.
+func (p *pebble) launch(t testing.TB) {
+	t.Helper()
+	p.earlier = p.orders()
+	p.known = ""
+	p.runs++
+	p.proc = start(t, filepath.Join(p.dir, fmt.Sprintf("log%d", p.runs)), p.env, p.argv...)
+	eventually(t, "pebble answers", 30*time.Second, func() error {
+		if err := p.proc.gone(); err != nil {
+			return err
+		}
+		_, err := p.root()
+		return err
+	})
+}
+
+// root is the root of the certificates it gives out, PEM.
+func (p *pebble) root() (string, error) {
+	if p.known != "" {
+		return p.known, nil
+	}
+	client := &http.Client{Transport: newTransport(), Timeout: 10 * time.Second}
+	defer client.CloseIdleConnections()
+	r, err := client.Get("https://" + p.management + "/roots/0")
+	if err != nil {
+		return "", err
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err == nil && r.StatusCode != http.StatusOK {
+		err = errors.New(r.Status)
+	}
+	if err == nil {
+		p.known = string(b)
+	}
+	return p.known, err
+}
+
+// orders is how many it has taken; those it refused for a nonce do not count.
+func (p *pebble) orders() int {
+	if p.proc == nil {
+		return 0
+	}
+	return p.earlier + strings.Count(p.proc.output(), "Added order ")
+}
+
+// silence makes it take connections and say nothing until the returned function
+// is called, or the test is over.
+func (p *pebble) silence(t testing.TB) (wake func()) {
+	t.Helper()
+	p.proc.signal(t, syscall.SIGSTOP)
+	wake = sync.OnceFunc(func() { _ = p.proc.cmd.Process.Signal(syscall.SIGCONT) })
+	t.Cleanup(wake)
+	return wake
+}
+
+// accounts is how many it has made since it was started.
+func (p *pebble) accounts() int { return strings.Count(p.proc.output(), "accounts in memory") }
+
+// startNames starts a DNS server by which every name is at address.
+func startNames(t testing.TB, address string) (at string) {
+	t.Helper()
+	if address == "" {
+		address = "127.0.0.1"
+	}
+	at = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	p := start(t, filepath.Join(t.TempDir(), "log"), nil, mustProgram(t, "pebble-challtestsrv"),
+		"-dnsserver", at, "-defaultIPv4", address, "-defaultIPv6", "",
+		"-management", fmt.Sprintf("127.0.0.1:%d", freePort(t)),
+		"-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", "")
+	eventually(t, "pebble-challtestsrv listens", 20*time.Second, func() error {
+		if err := p.gone(); err != nil {
+			return err
+		}
+		return dials(at)
+	})
+	return at
+}
+
+func dials(at string) error {
+	c, err := net.Dial("tcp", at)
+	if err == nil {
+		c.Close()
+	}
+	return err
+}
+
+// line is a way to a program on loopback that a test can cut and mend. What
+// goes through is not looked at.
+type line struct {
+	at string // host:port
+
+	mu     sync.Mutex
+	target string
+	door   net.Listener // nil while it is cut
+	open   map[net.Conn]bool
+	taken  int // connections so far
+}
+
+func startLine(t testing.TB, target string) *line {
+	t.Helper()
+	l := &line{at: fmt.Sprintf("127.0.0.1:%d", freePort(t)), target: target, open: map[net.Conn]bool{}}
+	l.mend(t)
+	t.Cleanup(l.cut)
+	return l
+}
+
+func (l *line) mend(t testing.TB) {
+	t.Helper()
+	door, err := net.Listen("tcp", l.at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.mu.Lock()
+	l.door = door
+	l.mu.Unlock()
+	go func() {
+		for {
+			c, err := door.Accept()
+			if err != nil {
+				return // cut
+			}
+			go l.carry(c)
+		}
+	}()
+}
+
+// cut ends what is under way, and refuses whoever comes.
+func (l *line) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.door == nil {
+		return
+	}
+	l.door.Close()
+	l.door = nil
+	for c := range maps.Keys(l.open) {
+		c.Close()
+	}
+	clear(l.open)
+}
+
+// connections is how many came.
+func (l *line) connections() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.taken
+}
+
+// carry waits for a program that does not listen yet as long as whoever came.
+func (l *line) carry(c net.Conn) {
+	defer c.Close()
+	if !l.keep(c) {
+		return
+	}
+	defer l.drop(c)
+	var server net.Conn
+	err := poll(time.Minute, func() (err error) {
+		server, err = net.Dial("tcp", l.target)
+		return err
+	})
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	go func() {
+		defer c.Close()
+		_, _ = io.Copy(c, server)
+	}()
+	_, _ = io.Copy(server, c)
+}
+
+func (l *line) keep(c net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.door == nil {
+		return false
+	}
+	l.taken++
+	l.open[c] = true
+	return true
+}
+
+func (l *line) drop(c net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, c)
+}
