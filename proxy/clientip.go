@@ -74,6 +74,12 @@ func parseForwarded(s string) (netip.Addr, bool) {
 // IPv4 written as IPv6.
 func plainAddr(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
+// inFront reports whether at is this machine, or something that stands in front
+// and ends TLS there.
+func (s *Snapshot) inFront(at netip.Addr) bool {
+	return at.IsLoopback() || inside(s.Proxies, at) || inside(s.Senders, at)
+}
+
 func anyContains(prefixes []netip.Prefix, a netip.Addr) bool {
 	for _, p := range prefixes {
 		if p.Contains(a) {

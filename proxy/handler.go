@@ -183,6 +183,9 @@ func (x *exchange) serve() error {
 	if x.s == nil {
 		return refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "starting up").with("Retry-After", "1").because(reasonBusy)
 	}
+	if x.s.cors != nil && (api || path == tokenPath) {
+		x.allowOrigin()
+	}
 	if err := x.arrive(); err != nil {
 		return err
 	}
@@ -232,7 +235,7 @@ func (x *exchange) arrive() error {
 		peer = netip.MustParseAddrPort(remote)
 	}
 	x.addr = clientAddr(remote, x.r.Header["X-Forwarded-For"], x.s.Proxies)
-	if at := peer.Addr().Unmap(); x.s.OnlyProxy && !inside(x.s.Proxies, at) && !at.IsLoopback() {
+	if x.s.OnlyProxy && !x.s.inFront(socketPeer(x.r, peer.Addr())) {
 		return refuse(http.StatusForbidden, "DENIED", "this port is for the proxy in front only").because(reasonNotAllowed)
 	}
 	host, port, err := authority(x.r)

@@ -9,14 +9,7 @@ import (
 // lie behind data that nobody has read yet, so a read would not tell. What is
 // more than our kernel keeps hides it: then it shows when that has been read.
 func hungUp(c net.Conn) bool {
-	for {
-		over, ok := c.(interface{ NetConn() net.Conn }) // TLS, or one of ours
-		if !ok {
-			break
-		}
-		c = over.NetConn()
-	}
-	socket, ok := c.(syscall.Conn)
+	socket, ok := bare(c).(syscall.Conn)
 	if !ok {
 		return false
 	}

@@ -115,10 +115,13 @@ func (h *Handler) noteAddress(x *exchange, now time.Time) {
 func (b *Busiest) words(s *Snapshot) string {
 	msg := strconv.Itoa(b.Percent) + " % of " + thousands(b.Requests) + " requests in 5 minutes came from " + b.Addr.String() +
 		": is that a load balancer? Limits per ip count all clients as one. "
-	if inside(s.Proxies, b.Addr) {
+	switch {
+	case inside(s.Proxies, b.Addr):
 		return msg + "It is in trusted_proxies but sends no X-Forwarded-For."
+	case inside(s.Senders, b.Addr):
+		return msg + "It is in proxy_protocol.from but its PROXY headers name no client."
 	}
-	return msg + "Set trusted_proxies to [" + b.Addr.String() + "] and let it send X-Forwarded-For."
+	return msg + "Set proxy_protocol.from or trusted_proxies to [" + b.Addr.String() + "]."
 }
 
 // tellsApart reports whether limits tell clients apart by their address.

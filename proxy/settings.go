@@ -23,6 +23,7 @@ type Settings struct {
 	CaseSensitive bool
 	Logins        auth.Authenticator           // who checks passwords; nil: nobody can log in
 	Current       func(id *auth.Identity) bool // whether what proved id still stands; nil with Logins nil
+	Certificates  *auth.Certificates           // whom clients' certificates speak for; nil: nobody
 	Tokens        *auth.Tokens
 	TokenTTL      time.Duration
 	Cache         auth.CacheTimes
@@ -32,9 +33,12 @@ type Settings struct {
 	PrefixV4  int     // limit_ip_prefix
 	PrefixV6  int
 	Proxies   []netip.Prefix // trusted_proxies
-	OnlyProxy bool           // tls.mode: off beyond loopback: requests of trusted proxies alone
+	Senders   []netip.Prefix // proxy_protocol.from: whose connections begin with a PROXY header
+	OnlyProxy bool           // tls.mode: off beyond loopback: requests of these two alone
 
 	PerNamespace bool // metrics.per_namespace
+
+	Origins []string // of pages that may ask from a browser (cors.origins), as browsers send them
 
 	Catalog bool   // false: 404
 	Search  bool   // /v1/search (P19)

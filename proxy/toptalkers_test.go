@@ -107,7 +107,7 @@ func TestOneAddressForAllIsTold(t *testing.T) {
 		from, rest int // requests from one address, and from a thousand others in turn
 		want       string
 	}{
-		{"nearly all", 12028, 372, "97 % of 12,400 requests in 5 minutes came from 10.0.0.5: is that a load balancer? Limits per ip count all clients as one. Set trusted_proxies to [10.0.0.5] and let it send X-Forwarded-For."},
+		{"nearly all", 12028, 372, "97 % of 12,400 requests in 5 minutes came from 10.0.0.5: is that a load balancer? Limits per ip count all clients as one. Set proxy_protocol.from or trusted_proxies to [10.0.0.5]."},
 		{"many", 8000, 2000, ""},
 		{"too few to say", 900, 0, ""},
 	} {

@@ -155,57 +155,6 @@ func openListener(addr string, mode os.FileMode) (net.Listener, error) {
 	return l, nil
 }
 
-// patient is a listener whose connections wait for a peer that takes nothing no
-// longer than idle: there is no limit on a whole answer, and net/http knows no
-// other.
-type patient struct {
-	net.Listener
-	idle time.Duration
-}
-
-// Accept implements net.Listener.
-func (l patient) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil || l.idle <= 0 {
-		return c, err
-	}
-	return &patientConn{Conn: c, idle: l.idle}, nil
-}
-
-// patientConn moves the deadline of its writes, once a second at most.
-type patientConn struct {
-	net.Conn
-	idle time.Duration
-	next atomic.Int64 // when to move it again, in nanoseconds since 1970
-}
-
-// NetConn is the connection itself, as of a tls.Conn.
-func (c *patientConn) NetConn() net.Conn { return c.Conn }
-
-// Write implements net.Conn.
-func (c *patientConn) Write(p []byte) (int, error) {
-	if now := time.Now(); now.UnixNano() >= c.next.Load() {
-		_ = c.Conn.SetWriteDeadline(now.Add(c.idle))
-		c.next.Store(now.Add(min(time.Second, c.idle/2)).UnixNano())
-	}
-	return c.Conn.Write(p)
-}
-
-// SetWriteDeadline implements net.Conn; what is set holds for the next write.
-func (c *patientConn) SetWriteDeadline(t time.Time) error {
-	next := int64(0) // a deadline taken away is ours again
-	if !t.IsZero() {
-		next = time.Now().Add(min(time.Second, c.idle/2)).UnixNano()
-	}
-	c.next.Store(next)
-	return c.Conn.SetWriteDeadline(t)
-}
-
-// SetDeadline implements net.Conn.
-func (c *patientConn) SetDeadline(t time.Time) error {
-	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
-}
-
 func (ls *listeners) add(l listening) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -262,62 +211,6 @@ func (ls *listeners) close() {
 		l.Listener.Close() // also those that were never served
 	}
 	ls.all = nil
-}
-
-// redirect answers on tls.http_listen: GET and HEAD go to https, everything
-// else is refused. It never takes a credential (X07): a request that brings
-// one has leaked it already and must not seem to work.
-func (s *server) redirect(w http.ResponseWriter, r *http.Request) {
-	cfg := s.live.Load().cfg
-	target, ok := httpsHost(cfg, r.Host)
-	switch {
-	case !ok:
-		refusePlain(w, http.StatusMisdirectedRequest, "this name is not served here")
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		w.Header().Set("Allow", "GET, HEAD")
-		refusePlain(w, http.StatusMethodNotAllowed, "use https://"+target)
-	case len(r.Header.Values("Authorization")) > 0:
-		refusePlain(w, http.StatusForbidden, "never send a password over plain http; use https://"+target)
-	default:
-		to := url.URL{Scheme: "https", Host: target, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
-		w.Header().Set("Location", to.String())
-		w.WriteHeader(http.StatusPermanentRedirect)
-	}
-}
-
-// refusePlain answers in the distribution spec's form and ends the connection.
-func refusePlain(w http.ResponseWriter, status int, msg string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Connection", "close")
-	w.WriteHeader(status)
-	fmt.Fprintf(w, "{\"errors\":[{\"code\":\"DENIED\",\"message\":%q}]}\n", msg)
-}
-
-// httpsHost is where https answers for the name a client asked for. Only
-// configured names are named, whatever the client sent (K3).
-func httpsHost(cfg *configs.Config, host string) (string, bool) {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.ToLower(strings.Trim(host, "[]"))
-	for _, name := range cfg.Hostname {
-		bare := bareHosts([]string{name})[0]
-		if bare != host {
-			continue
-		}
-		if bare != name { // it has a port
-			return name, true
-		}
-		if strings.Contains(bare, ":") {
-			bare = "[" + bare + "]"
-		}
-		_, port, err := net.SplitHostPort(cfg.Listen[0])
-		if err != nil || port == "443" || strings.HasPrefix(cfg.Listen[0], "unix:") {
-			return bare, true
-		}
-		return bare + ":" + port, true
-	}
-	return "", false
 }
 
 // stdLog is a log for net/http, at debug level.
