@@ -33,6 +33,7 @@ func (e *examination) checkChallenge() {
 	before := e.report.Count(Problem) + e.report.Count(Warning)
 	if e.checkSchemes(fields, all) && e.challenge.is("Bearer") {
 		e.checkForm()
+		e.checkConstant()
 	}
 	if e.report.Count(Problem)+e.report.Count(Warning) == before {
 		e.ok("challenge", e.quote(fields[0]))
@@ -47,12 +48,15 @@ func (e *examination) sayOpen(fields []string) {
 		return
 	}
 	why := "docker, podman and skopeo conclude that no login is needed and never send one; `docker login` takes any password"
-	fix := "if that is not meant: let the ping ask for a login (distribution: auth: in its configuration), and let nobody round the proxy that asks"
-	if e.o.User != "" {
+	fix := "let the ping ask for a login, whoever comes (distribution: auth: in its configuration; Nexus: \"Allow anonymous docker pull\" off), or put regward in front"
+	switch {
+	case len(e.others) > 0:
+		e.problem("C01", fmt.Sprintf("GET /v2/ is answered 200 without a login, and GET %s 401", e.others[0].url.Path), why+"; so private pulls and all pushes fail", fix)
+	case e.o.User != "":
 		e.problem("C01", "GET /v2/ is answered 200 without a login: the login of "+e.o.User+" would never be used", why, fix)
-		return
+	default:
+		e.warn("C01", "GET /v2/ is answered 200 without a login: the registry is open to everybody", why, "if that is not meant: "+fix)
 	}
-	e.warn("C01", "GET /v2/ is answered 200 without a login: the registry is open to everybody", why, fix)
 }
 
 // checkSchemes picks the challenge that clients would use, and reports whether
@@ -150,9 +154,8 @@ func (e *examination) realm() *url.URL {
 	return nil
 }
 
-// checkPaths asks other paths without a login: realm and service must be the
-// ping's (C07), and none may be open where the ping is not, nor the other way.
-func (e *examination) checkPaths(ctx context.Context) {
+// askPaths asks other paths without a login.
+func (e *examination) askPaths(ctx context.Context) {
 	repository := e.o.Repository
 	if repository == "" {
 		repository = "regward-doctor/none"
@@ -163,30 +166,27 @@ func (e *examination) checkPaths(ctx context.Context) {
 			e.skip("GET "+path+": "+reason(err), "C07")
 			continue
 		}
-		e.comparePath(path, r)
+		if r.status == http.StatusUnauthorized && r.header.Get("Www-Authenticate") != "" {
+			e.others = append(e.others, r)
+		}
 	}
 }
 
-func (e *examination) comparePath(path string, r reply) {
-	fields := r.header.Values("Www-Authenticate")
-	if r.status != http.StatusUnauthorized || len(fields) == 0 {
-		return
-	}
-	if e.ping.status == http.StatusOK {
-		e.problem("C01", "GET /v2/ is answered 200 without a login, and GET "+path+" 401", "docker, podman and skopeo have concluded by then that no login is needed, and never send one: private pulls and all pushes fail",
-			"let the ping ask for a login whoever comes (Nexus: \"Allow anonymous docker pull\" off, or regward in front)")
-		return
-	}
-	for _, c := range parseChallenges(fields[0]) {
-		if !c.is("Bearer") || !e.challenge.is("Bearer") {
-			continue
-		}
-		for _, p := range []string{"realm", "service"} {
-			if c.params[p] != e.challenge.params[p] {
-				e.problem("C07", fmt.Sprintf("the %s of GET %s is %s, that of GET /v2/ %s", p, path, e.quote(c.params[p]), e.quote(e.challenge.params[p])),
-					"regctl fails when it changes; docker and podman know the ping's alone", "answer the same realm and service on every path")
+// checkConstant: realm and service of every path must be the ping's (C07).
+func (e *examination) checkConstant() {
+	for _, r := range e.others {
+		for _, c := range parseChallenges(r.header.Get("Www-Authenticate")) {
+			if !c.is("Bearer") {
+				continue
 			}
+			for _, p := range []string{"realm", "service"} {
+				if c.params[p] != e.challenge.params[p] {
+					e.problem("C07", fmt.Sprintf("the %s of GET %s is %s, that of GET /v2/ %s", p, r.url.Path, e.quote(c.params[p]), e.quote(e.challenge.params[p])),
+						"regctl fails when it changes; docker and podman know the ping's alone", "answer the same realm and service on every path")
+					return
+				}
+			}
+			break
 		}
-		return
 	}
 }

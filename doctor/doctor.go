@@ -119,6 +119,7 @@ type examination struct {
 	net      *network
 
 	ping      reply
+	others    []reply // 401 with a challenge, as other paths are answered without a login
 	challenge challenge
 	token     string // of the last login; "": none
 	basic     bool   // the registry takes Basic, and took ours
@@ -162,8 +163,8 @@ func (e *examination) run(ctx context.Context) {
 		e.skip(why, checks()[1:]...)
 		return
 	}
+	e.askPaths(ctx)
 	e.checkChallenge()
-	e.checkPaths(ctx)
 	e.checkLogin(ctx)
 	e.checkScope(ctx)
 	e.checkUpload(ctx)
@@ -186,6 +187,16 @@ func (e *examination) add(check string, l Level, what, why, fix string) {
 		}
 	}
 	e.report.Findings = append(e.report.Findings, f)
+}
+
+// limited says once that a limit has been reached: then every answer does.
+func (e *examination) limited(what string, r reply, fix string) {
+	for _, f := range e.report.Findings {
+		if f.Check == "rate" && f.Level == Problem {
+			return
+		}
+	}
+	e.problem("rate", what+" is answered "+e.said(r)+retryAfter(r)+e.limitWords(), "a limit has been reached, and this is no login problem, whatever clients print: pulls end with toomanyrequests; docker takes a limited ping for one that asks for no login", fix)
 }
 
 // skip lists checks that are not done.

@@ -146,7 +146,7 @@ func (e *examination) banner(ctx context.Context) string {
 		return ""
 	}
 	defer c.Close()
-	_ = c.SetReadDeadline(time.Now().Add(e.o.Step / 10))
+	_ = c.SetReadDeadline(time.Now().Add(min(time.Second, e.o.Step)))
 	b := make([]byte, maxQuote)
 	n, _ := c.Read(b)
 	return string(b[:n])

@@ -116,7 +116,7 @@ func (e *examination) tokenWorks(ctx context.Context) bool {
 	case r.status == http.StatusOK:
 		return true
 	case r.status == http.StatusTooManyRequests:
-		e.problem("rate", "GET /v2/ with the token is answered "+e.said(r)+retryAfter(r), "a limit, not a login problem", "wait; the ping should never be limited (C18)")
+		e.limited("GET /v2/ with the token", r, "wait; the ping should never be limited (C18)")
 	default:
 		e.problem("token", "GET /v2/ refuses the token that the realm has just given: "+e.said(r), "`docker login` ends with unauthorized, whatever the password",
 			"service, issuer and key of registry and token service have to agree (distribution: auth.token.service, issuer, rootcertbundle; regward: one token.key_file for all instances), their clocks too; a proxy has to pass Authorization on (nginx: no auth_basic, no proxy_set_header Authorization)")
@@ -161,7 +161,7 @@ func (e *examination) tokenFor(ctx context.Context, realm *url.URL, login bool, 
 	case login:
 		e.refusedLogin(r, place(realm))
 	case r.status == http.StatusTooManyRequests:
-		e.problem("rate", "the realm is answered "+e.said(r)+retryAfter(r), "a limit, not a login problem", "wait, or log in where limits are per user")
+		e.limited("the realm "+place(realm), r, "wait, or log in where limits are per user")
 	default:
 		e.problem("realm", fmt.Sprintf("the realm %s is answered %s", place(realm), e.said(r)), "clients get no token: no pull, no push", "look into the token service's log")
 	}

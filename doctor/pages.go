@@ -96,7 +96,7 @@ func (e *examination) checkRates(ctx context.Context) {
 		h.Set("Accept", "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json")
 		r, err := e.ask(ctx, http.MethodHead, e.url(path), h, nil)
 		if err == nil && r.status == http.StatusTooManyRequests {
-			e.problem("rate", "HEAD "+path+" is answered 429"+retryAfter(r)+e.limitWords(), "the limit is used up: pulls end with toomanyrequests, which is no login problem", "wait, log in (limits per user are higher), or pull through a cache")
+			e.limited("HEAD "+path, r, "wait, log in (limits per user are higher), or pull through a cache")
 			return
 		}
 	}

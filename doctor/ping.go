@@ -59,8 +59,7 @@ func (e *examination) wrongPing(r reply) string {
 	case r.status == http.StatusBadRequest && e.at.Scheme == "http" && strings.Contains(body, "https"):
 		e.problem("port", what, "the port speaks TLS, and was asked in plain HTTP", "use https://"+e.at.Address())
 	case r.status == http.StatusTooManyRequests:
-		e.problem("rate", what+retryAfter(r), "a limit has been reached, and this is no login problem: docker goes on without a login and prints unauthorized; containerd and podman give up",
-			"wait, and log in where limits are per user; the ping itself should never be limited (C18)")
+		e.limited("GET "+place(r.url), r, "wait, and log in where limits are per user; the ping itself should never be limited (C18)")
 	case r.status >= 300 && r.status < 400:
 		e.problem("C16", fmt.Sprintf("GET %s is redirected to %s", place(r.url), e.target(r)), "docker files the challenge under the final URL and finds none later",
 			"answer /v2/ in place (nginx: location /v2/ { proxy_pass ...; } in the block that is asked, before any return 301); give clients the final name")

@@ -52,7 +52,7 @@ func (e *examination) readProxy() {
 		HTTPSProxy: get("HTTPS_PROXY", "https_proxy"),
 		NoProxy:    get("NO_PROXY", "no_proxy"),
 	}
-	e.via, _ = e.proxyOf(c)(&url.URL{Scheme: e.at.Scheme, Host: e.at.Address()})
+	e.via, _ = c.ProxyFunc()(&url.URL{Scheme: e.at.Scheme, Host: e.at.Address()}) // one that cannot be parsed is none
 	if e.via == nil {
 		return
 	}
@@ -60,11 +60,6 @@ func (e *examination) readProxy() {
 	e.warn("proxy", fmt.Sprintf("%s=%s sends what this shell starts to %s through a proxy", key, e.via.Redacted(), e.at.Name),
 		"docker's daemon, containerd and kubelets do not see this shell's environment: what works here may fail there, and the other way round; a proxy may also cut large bodies and show a certificate of its own",
 		fmt.Sprintf("for a registry in your own network: NO_PROXY=%s; if clients need the proxy: {\"proxies\": {\"https-proxy\": %q}} in /etc/docker/daemon.json, Environment=%s=... in the units of containerd and kubelet", e.at.Name, e.via.Redacted(), key))
-}
-
-// proxyOf is c's choice of a proxy; a proxy that cannot be parsed is none.
-func (e *examination) proxyOf(c httpproxy.Config) func(*url.URL) (*url.URL, error) {
-	return c.ProxyFunc()
 }
 
 func (e *examination) lookup(ctx context.Context) ([]netip.Addr, error) {
@@ -119,13 +114,19 @@ func (e *examination) dialAll(ctx context.Context) string {
 		e.sayClosed(strings.Join(dead, ", "), first)
 		return "nothing answers on port " + e.at.Port
 	case len(dead) > 0:
-		e.ok("dns", e.at.Name+" is "+joinAddrs(tried))
+		e.sayFound(tried)
 		e.sayDead(alive, dead, tried)
 	default:
-		e.ok("dns", e.at.Name+" is "+joinAddrs(tried))
+		e.sayFound(tried)
 		e.ok("port", "something listens on port "+e.at.Port)
 	}
 	return ""
+}
+
+func (e *examination) sayFound(addrs []netip.Addr) {
+	if all := joinAddrs(addrs); all != e.at.Name {
+		e.ok("dns", e.at.Name+" is "+all)
+	}
 }
 
 func (e *examination) tryDial(ctx context.Context, address string) error {

@@ -31,8 +31,9 @@ func (e *examination) checkScope(ctx context.Context) {
 		e.token = token
 	}
 	e.pull, e.push = grants(e.token, e.o.Repository)
-	e.tryPull(ctx)
-	e.sayRights()
+	if e.tryPull(ctx) {
+		e.sayRights()
+	}
 }
 
 // grants are those in the token, unknown if it is one that only its maker can
@@ -73,10 +74,10 @@ func grants(token, repository string) (pull, push verdict) {
 }
 
 // tryPull asks for what a pull would: the token says what was granted, the
-// registry what it is worth.
-func (e *examination) tryPull(ctx context.Context) {
+// registry what it is worth. It reports whether rights are left to be said.
+func (e *examination) tryPull(ctx context.Context) bool {
 	if e.pull == denied {
-		return
+		return true
 	}
 	path := "/v2/" + e.o.Repository + "/tags/list?n=1"
 	r, err := e.ask(ctx, http.MethodGet, e.url(path), e.credentials(), nil)
@@ -88,15 +89,17 @@ func (e *examination) tryPull(ctx context.Context) {
 	case r.status == http.StatusNotFound:
 		e.note("repository", e.o.Repository+" is not there, or is hidden: "+e.said(r), "a pull fails; a push makes it, at most registries", "")
 	case r.status == http.StatusTooManyRequests:
-		e.problem("rate", "GET "+path+" is answered "+e.said(r)+retryAfter(r), "a limit, not a login problem: docker pull prints toomanyrequests", "wait, or log in where limits are per user")
+		e.limited("GET "+path, r, "wait, or log in where limits are per user")
 	case r.is(http.StatusUnauthorized, http.StatusForbidden) && e.pull == granted:
 		e.problem("scope", fmt.Sprintf("the token grants pull on %s, and the registry answers %s", e.o.Repository, e.said(r)), "registry and token service do not agree", "the registry's own rules refuse what its token service grants: look into both")
 		e.pull = denied
+		return false
 	case r.is(http.StatusUnauthorized, http.StatusForbidden):
 		e.pull = denied
 	case r.status >= 500:
 		e.problem("scope", "GET "+path+" is answered "+e.said(r), "the registry answers pings and no questions about images: its storage, or what is behind the proxy, fails", "look into the registry's log")
 	}
+	return true
 }
 
 // sayRights words the two verdicts.

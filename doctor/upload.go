@@ -73,7 +73,7 @@ func (e *examination) sayNotStarted(r reply) {
 	case r.status == http.StatusMethodNotAllowed:
 		e.problem("upload", what, "something on the way, or a registry that is a cache, takes no POST", "nginx: no limit_except in location /v2/; push to the registry itself, not to its cache")
 	case r.status == http.StatusTooManyRequests:
-		e.problem("rate", what+retryAfter(r), "a limit, not a login problem", "wait")
+		e.limited("POST /v2/"+e.o.Repository+"/blobs/uploads/", r, "wait")
 	case r.status >= 300 && r.status < 400:
 		e.problem("upload", what, "a redirect of a POST: docker and podman cannot repeat the body", "answer pushes in place (nginx: no return 301 or rewrite ... redirect for /v2/)")
 	default:

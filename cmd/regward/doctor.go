@@ -121,12 +121,9 @@ func lookAtTrust(r *doctor.Report, root string) {
 // printReport prints what is wrong first and what was left out last.
 func printReport(w io.Writer, r doctor.Report) error {
 	var b strings.Builder
-	width := 0
+	width := len("  why")
 	for _, f := range r.Findings {
 		width = max(width, len(f.Check))
-	}
-	for _, u := range r.NotTried {
-		width = max(width, len(u.Check))
 	}
 	line := func(first, second, text string) {
 		fmt.Fprintf(&b, "%-9s  %-*s  %s\n", first, width, second, text)
@@ -148,8 +145,18 @@ func printReport(w io.Writer, r doctor.Report) error {
 			}
 		}
 	}
-	for _, u := range r.NotTried {
-		line("not tried", u.Check, u.Why)
+	for i, u := range r.NotTried {
+		if i > 0 && u.Why == r.NotTried[i-1].Why {
+			fmt.Fprintf(&b, ", %s", u.Check)
+			continue
+		}
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "not tried  %s: %s", u.Why, u.Check)
+	}
+	if len(r.NotTried) > 0 {
+		b.WriteByte('\n')
 	}
 	fmt.Fprintf(&b, "\n%s: %s, %s, %s, %d in order, %d not tried\n", r.URL, plural(r.Count(doctor.Problem), "problem"),
 		plural(r.Count(doctor.Warning), "warning"), plural(r.Count(doctor.Note), "note"), r.Count(doctor.OK), len(r.NotTried))
