@@ -159,7 +159,7 @@ func (a *asking) nothingHalf(t testing.TB, when string) {
 			t.Fatal(err)
 		}
 		switch filepath.Ext(file) {
-		case ".crt", ".key":
+		case ".pem", ".crt", ".key":
 			block, rest := pem.Decode(b)
 			for block != nil && len(rest) > 0 {
 				block, rest = pem.Decode(rest)
@@ -167,12 +167,15 @@ func (a *asking) nothingHalf(t testing.TB, when string) {
 			if block == nil {
 				t.Errorf("%s: %s is half: %d bytes", when, file, len(b))
 			}
+			if _, err := tls.X509KeyPair(b, b); filepath.Ext(file) == ".pem" && err != nil {
+				t.Errorf("%s: %s: %v", when, file, err)
+			}
 		case ".json":
 			if !json.Valid(b) {
 				t.Errorf("%s: %s is half: %d bytes", when, file, len(b))
 			}
 		}
-		if filepath.Ext(file) == ".key" && info.Mode().Perm()&0o077 != 0 {
+		if filepath.Ext(file) != ".json" && info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s: others may read %s: %v", when, file, info.Mode())
 		}
 	}
