@@ -80,7 +80,7 @@ func (s *Shown) unreachable(err error) error {
 	var (
 		record  tls.RecordHeaderError
 		name    *net.DNSError
-		alert   tls.AlertError
+		op      *net.OpError
 		timeout interface{ Timeout() bool }
 	)
 	at := s.Host.Address()
@@ -93,7 +93,7 @@ func (s *Shown) unreachable(err error) error {
 		return fmt.Errorf("%s %w; is the port right?", at, ErrPlainHTTP)
 	case errors.As(err, &record):
 		return fmt.Errorf("%s does not speak TLS; is the port right?", at)
-	case errors.As(err, &alert):
+	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert
 		return fmt.Errorf("%s refuses the connection before it shows a certificate: %w", at, err)
 	case errors.As(err, &name) && name.IsNotFound:
 		return fmt.Errorf("there is no host %s: the name has no address here; is it spelt right, and this the right network?", s.Host.Name)

@@ -136,7 +136,7 @@ func (p *Plan) containerd(ca string) {
 					"  echo 'hosts.toml was there already: add the line  ca = \"ca.crt\"  to it, for https://%s' >&2\nfi\n", toml.Path, p.Host),
 		},
 		{
-			"kubelet's pulls look into that folder only where containerd's configuration names it, which takes a restart, once:",
+			"Pulls of kubelet look into that folder only where the configuration of containerd names it, which takes a restart, once:",
 			"if ! containerd config dump | grep -Eq '^[[:space:]]*config_path[[:space:]]*=.*/etc/containerd/certs[.]d'; then\n" +
 				"cat >&2 <<'EOF'\n" + configPath + "EOF\nfi\n",
 		},
@@ -178,8 +178,10 @@ func (p *Plan) buildkit(ca string) {
 		{"On the machine where docker buildx create is typed, or buildkitd runs, as root:", put(crt)},
 		{
 			"What buildkitd.toml says already stays:",
-			fmt.Sprintf("touch '%s'\nif ! grep -Fq '[registry.\"%s\"]' '%[1]s'; then\ncat >> '%[1]s' <<'EOF'\n\n%sEOF\n", toml.Path, p.Host, section) +
-				fmt.Sprintf("elif ! grep -Fq '%s' '%s'; then\n  echo 'buildkitd.toml has a section for %s already: add the line  ca = [\"%[1]s\"]  to it' >&2\nfi\nchmod %s '%[2]s'\n", crt.Path, toml.Path, p.Host, toml.Mode),
+			fmt.Sprintf("touch '%[1]s'\nif ! grep -Fq '[registry.\"%[2]s\"]' '%[1]s'; then\ncat >> '%[1]s' <<'EOF'\n\n%[3]sEOF\n"+
+				"elif ! grep -Fq '%[4]s' '%[1]s'; then\n  echo 'buildkitd.toml has a section for %[2]s already: add the line  ca = [\"%[4]s\"]  to it' >&2\nfi\n",
+				toml.Path, p.Host, section, crt.Path) +
+				fmt.Sprintf("chmod %s '%s'\n", toml.Mode, toml.Path),
 		},
 		{
 			"A builder in a container takes the file, and the CA that it names, when it is made. So yours is made anew; its name (docker buildx ls) is BUILDER here, and its cache is kept:",
