@@ -6,19 +6,23 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/mholt/acmez/v3"
 )
 
 // Source is where certificates come from. The mode is chosen once, by the
-// constructor. It owns no goroutine and needs no Close; all methods may be
-// called at once.
+// constructor. Only that of ACME has something to Start and to Close; all methods
+// may be called at once.
 type Source struct {
 	now    func() time.Time
+	acme   *manager // of mode ACME, which has none of the rest
 	mode   mode
 	inUse  atomic.Pointer[served]
 	mu     sync.Mutex // one Reload or renewal at a time; handshakes never wait for it
@@ -62,6 +66,10 @@ func start(m mode, hosts []string) (*Source, error) {
 // one. Records have their full size from the first on; ramping them up costs
 // more than it gives a client that downloads layers.
 func (s *Source) Config(min uint16) *tls.Config {
+	protocols := []string{"h2", "http/1.1"}
+	if s.acme != nil {
+		protocols = append(protocols, acmez.ACMETLS1Protocol) // TLS-ALPN-01
+	}
 	return &tls.Config{
 		MinVersion: max(min, tls.VersionTLS12),
 		// For TLS 1.2; the suites of 1.3 are all AEAD and cannot be chosen. Go's
@@ -74,15 +82,27 @@ func (s *Source) Config(min uint16) *tls.Config {
 			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
 			tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 		},
-		NextProtos:                  []string{"h2", "http/1.1"},
+		NextProtos:                  protocols,
 		DynamicRecordSizingDisabled: true,
 		GetCertificate:              s.certificate,
 	}
 }
 
-// certificate is the one answer to every name and to none: a client that asks
+// byDefault is what is served to a client that names no host; nil if there is
+// nothing yet.
+func (s *Source) byDefault() *tls.Certificate {
+	if s.acme != nil {
+		return s.acme.byDefault()
+	}
+	return s.inUse.Load().cert
+}
+
+// certificate is, but for ACME, the one answer to every name and to none: a client that asks
 // for a name the certificate does not have says so better than an alert does.
-func (s *Source) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (s *Source) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if s.acme != nil {
+		return s.acme.certificate(hello)
+	}
 	in := s.inUse.Load()
 	// A renewal takes a tenth of a millisecond; whoever finds it due does it,
 	// and all others are served what is there.
@@ -96,8 +116,13 @@ func (s *Source) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 
 // Reload reads the files again, or renews for hosts (none: the same as before).
 // On an error what was in use stays in use, and the error says until when that
-// is good. Nothing happens if nothing changed.
+// is good. Nothing happens if nothing changed. With ACME what failed is tried
+// again at once; other hosts take another Source.
 func (s *Source) Reload(hosts ...string) error {
+	if s.acme != nil {
+		s.acme.retry()
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.reload(hosts)
@@ -117,12 +142,47 @@ func (s *Source) reload(hosts []string) error {
 	return nil
 }
 
-// CA is the PEM of the internal CA, nil for Files.
+// Ready is nil once there is a certificate to serve, and else says why there is
+// none. Only with ACME there may be none.
+func (s *Source) Ready() error {
+	if s.acme != nil {
+		return s.acme.ready()
+	}
+	return nil
+}
+
+// States tells of each certificate, by name. Only with ACME there is more to tell
+// than when it ends.
+func (s *Source) States() []CertificateState {
+	var all []CertificateState
+	if s.acme != nil {
+		for _, c := range s.acme.certs {
+			all = append(all, *c.state.Load())
+		}
+		return all
+	}
+	ends := s.Expiry()
+	for _, name := range slices.Sorted(maps.Keys(ends)) {
+		all = append(all, CertificateState{Name: name, End: ends[name]})
+	}
+	return all
+}
+
+// CA is the PEM of the internal CA, nil for the others.
 func (s *Source) CA() []byte { return slices.Clone(s.mode.ca) }
 
 // Expiry is when the certificate for each name ends, by the names and addresses
-// in it.
+// in it. One that is not there yet is left out.
 func (s *Source) Expiry() map[string]time.Time {
+	if s.acme != nil {
+		ends := make(map[string]time.Time)
+		for _, state := range s.States() {
+			if !state.End.IsZero() {
+				ends[state.Name] = state.End
+			}
+		}
+		return ends
+	}
 	leaf := s.inUse.Load().cert.Leaf
 	ends := make(map[string]time.Time)
 	for _, name := range names(leaf) {
@@ -138,6 +198,9 @@ func (s *Source) Expiry() map[string]time.Time {
 // that it does not cover, an end that is near or past, a reload that failed. It
 // is empty when all is well. Ask after each load and, when Stage changes, again.
 func (s *Source) Problems(hosts []string, now time.Time) []string {
+	if s.acme != nil {
+		return s.acme.problems(now)
+	}
 	in := s.inUse.Load()
 	var all []string
 	if err := s.failed.Load(); err != nil {
