@@ -11,8 +11,8 @@ import (
 type Identity struct {
 	Name    string    // lower-cased unless auth.case_sensitive; "" is anonymous
 	Groups  []string  // those its provider gave; fixed groups are looked up now
-	Via     string    // which provider said so: "htpasswd", later "ldap", ...
-	Expires time.Time // of the token; zero for none
+	Via     string    // which provider said so: "htpasswd", "certificate", ...
+	Expires time.Time // of the token, or of the client certificate; zero for none
 	ID      string    // jti of the token, "" without one
 	Issued  time.Time // of the token, to the second; zero without one
 	Epoch   Epoch     // the user's latest revocation when this was proven
@@ -24,6 +24,12 @@ type Identity struct {
 	// Proof is a keyed hash of what the identity was proven by (the htpasswd
 	// line), carried inside tokens: a line that changed or is gone ends them.
 	Proof [16]byte
+
+	// Chain names what a client certificate was proven by: the CA that is
+	// believed, the certificate and those between, 8 bytes each. It is carried
+	// inside tokens: a revocation list that has one of them, or the CA gone, ends
+	// them.
+	Chain string
 
 	// Sealed is the caller's own credential at one upstream (passthrough),
 	// carried inside tokens too.
@@ -62,9 +68,10 @@ func (id *Identity) covers(want *Access) bool {
 func (id *Identity) robot() bool { return id.Via == viaRobot }
 
 const (
-	viaRobot    = "robot"
-	viaHtpasswd = "htpasswd"
-	robotPrefix = "robot-" // of the names robots log in with
+	viaRobot       = "robot"
+	viaHtpasswd    = "htpasswd"
+	viaCertificate = "certificate"
+	robotPrefix    = "robot-" // of the names robots log in with
 )
 
 // Caller is an identity at an address. It is made anew for each request and

@@ -19,6 +19,11 @@ const (
 	MaxLineErrors  = 100       // reported of one file
 	MaxGroupsShown = 8         // groups named in a sentence
 
+	MaxClientCAs  = 256      // certificates of CAs that clients' ones are believed by: their names go into every handshake
+	MaxShown      = 10       // certificates that a client may show, its own and those of CAs in between
+	MaxCRL        = 16 << 20 // bytes of revocation lists: some 400,000 certificates
+	MaxListsOfCRL = 64
+
 	MaxBcryptCost     = 15        // 1.5 to 3 s a check
 	MaxBcryptPassword = 72        // bytes; bcrypt ignores what follows
 	MaxArgon2Memory   = 256 << 10 // KiB

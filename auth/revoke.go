@@ -81,6 +81,9 @@ func (k *Cache) Revoke(list ...Revocation) {
 	r.table.Store(&next)
 }
 
+// Epoch is that of who is proven now by something that is in no cache.
+func (k *Cache) Epoch(user string) Epoch { return k.revoked.table.Load().of(user) }
+
 // Revoked is how many revocations are in force; the one of everybody counts as
 // one.
 func (k *Cache) Revoked() int { return len(*k.revoked.table.Load()) }

@@ -113,6 +113,7 @@ type claims struct {
 	Proof     string        `json:"proof,omitempty"`
 	Sealed    string        `json:"sealed,omitempty"`
 	Epoch     Epoch         `json:"epoch,omitempty"`
+	Chain     string        `json:"chain,omitempty"`
 }
 
 // claimAccess is distribution's form of an access.
@@ -138,6 +139,7 @@ func (t *Tokens) Issue(id Identity, audience string, scope []Access, now time.Ti
 		Groups:    id.Groups,
 		Via:       id.Via,
 		Epoch:     id.Epoch,
+		Chain:     base64.RawURLEncoding.EncodeToString([]byte(id.Chain)),
 	}
 	if id.Proof != [16]byte{} {
 		c.Proof = base64.RawURLEncoding.EncodeToString(id.Proof[:])
@@ -287,6 +289,13 @@ func readClaims(payload []byte, audience string) (id Identity, notBefore time.Ti
 			return Identity{}, notBefore, rejected("a proof that we do not write")
 		}
 		copy(id.Proof[:], proof)
+	}
+	if c.Chain != "" {
+		chain, err := strictBase64(c.Chain)
+		if err != nil || len(chain)%linkSize != 0 {
+			return Identity{}, notBefore, rejected("a chain that we do not write")
+		}
+		id.Chain = string(chain)
 	}
 	if c.Sealed != "" {
 		box, err := strictBase64(c.Sealed)
