@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net"
 	"net/http"
 	"net/netip"
 	"testing"
@@ -61,11 +62,50 @@ func TestX07_BehindAProxyThatEndedTLS(t *testing.T) {
 			}
 		}
 	}
+	// With a PROXY header the request counts for whom that names; who may speak
+	// without TLS, the socket says, and no word of a stranger's.
+	g.settings.Senders = []netip.Prefix{netip.MustParsePrefix("198.51.100.5/32")}
+	g.swap(g.settings)
+	for _, tt := range []struct {
+		peer, named string
+		status      int
+	}{
+		{"198.51.100.5:9", "192.0.2.7:4000", 401},
+		{"192.0.2.7:9", "127.0.0.1:4000", 403},
+		{"192.0.2.7:9", "10.1.2.3:4000", 403},
+		{"192.0.2.7:9", "198.51.100.5:4000", 403},
+		{"[::ffff:10.1.2.3]:9", "192.0.2.7:4000", 401},
+	} {
+		w := plain(tt.named, func(r *http.Request) {
+			*r = *r.WithContext(WithConn(r.Context(), wrapped{peerConn{addr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(tt.peer))}}))
+		})
+		if w.status != tt.status {
+			t.Errorf("%s, which says it speaks for %s: %d, want %d", tt.peer, tt.named, w.status, tt.status)
+		}
+	}
+	if w := plain("@", func(r *http.Request) {
+		*r = *r.WithContext(WithConn(r.Context(), peerConn{addr: &net.UnixAddr{Net: "unix", Name: "@"}}))
+	}); w.status != 401 {
+		t.Errorf("over a unix socket: %d", w.status)
+	}
 	// A stranger's password is not even looked at.
 	if w := plain("192.0.2.7:4000", who("ann")); w.status != 403 {
 		t.Errorf("with a password: %d", w.status)
 	}
 }
+
+// peerConn is a connection of which only the other end is known, and wrapped one
+// with something on it.
+type peerConn struct {
+	net.Conn
+	addr net.Addr
+}
+
+func (c peerConn) RemoteAddr() net.Addr { return c.addr }
+
+type wrapped struct{ net.Conn }
+
+func (w wrapped) NetConn() net.Conn { return w.Conn }
 
 // recorder is a ResponseWriter that keeps status and header.
 type recorder struct {

@@ -140,6 +140,11 @@ func TestOneAddressForAllIsTold(t *testing.T) {
 	if got := trusted.words(g.Current()); !strings.HasSuffix(got, "It is in trusted_proxies but sends no X-Forwarded-For.") {
 		t.Error(got)
 	}
+	g.settings.Proxies, g.settings.Senders = nil, g.settings.Proxies
+	g.swap(g.settings)
+	if got := trusted.words(g.Current()); !strings.HasSuffix(got, "It is in proxy_protocol.from but its PROXY headers name no client.") {
+		t.Error(got)
+	}
 }
 
 func TestRulesInDryRunAreTold(t *testing.T) {

@@ -96,7 +96,7 @@ func (s *server) adminHandler() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/cmdline", s.pprof(pprof.Cmdline))
 	mux.HandleFunc("GET /debug/pprof/profile", s.pprof(pprof.Profile))
 	mux.HandleFunc("GET /debug/pprof/trace", s.pprof(pprof.Trace))
-	return s.guard(mux)
+	return s.guard(s.whileUpgrading(mux))
 }
 
 // guard lets in who sits on this machine, and who brings the token of

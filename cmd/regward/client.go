@@ -122,6 +122,9 @@ func (i *instance) send(ctx context.Context, method, target string, sent []byte)
 }
 
 func (i *instance) ask(ctx context.Context, addr, method, target string, sent []byte) (int, []byte, error) {
+	if strings.HasPrefix(addr, fromSystemd) {
+		return 0, nil, fmt.Errorf("%s: where that is, systemd knows: `systemctl list-sockets`; write the address itself", addr)
+	}
 	network, address, host := dialAddress(addr)
 	var dialer net.Dialer
 	transport := &http.Transport{

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -189,10 +190,11 @@ func TestTheRedirectNamesOnlyWhatIsConfigured(t *testing.T) {
 		{"registry.example.com:5000", ":8443", "registry.example.com", "registry.example.com:5000"},
 		{"registry.example.com", "unix:/run/regward.sock", "registry.example.com", "registry.example.com"},
 		{"::1", ":8443", "[::1]:80", "[::1]:8443"},
+		{"registry.example.com", "systemd:https", "registry.example.com", "registry.example.com:8443"},
 		{"registry.example.com", ":443", "evil.example", ""},
 		{"registry.example.com", ":443", "", ""},
 	} {
-		got, ok := httpsHost(&configs.Config{Hostname: []string{tt.hostname}, Listen: []string{tt.listen}}, tt.asked)
+		got, ok := httpsHost(&configs.Config{Hostname: []string{tt.hostname}, Listen: []string{tt.listen}}, &net.TCPAddr{Port: 8443}, tt.asked)
 		if got != tt.want || ok != (tt.want != "") {
 			t.Errorf("%s on %s asked for %q: got %q, want %q", tt.hostname, tt.listen, tt.asked, got, tt.want)
 		}

@@ -7,7 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"net/url"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -36,6 +36,9 @@ type listeners struct {
 	first net.Addr // of the first public listener
 	admin []net.Addr
 	probe []net.Addr
+
+	left  atomic.Bool  // another process accepts now
+	conns atomic.Int64 // open ones of clients
 }
 
 // listening is one listener and its server.
@@ -43,15 +46,18 @@ type listening struct {
 	net.Listener
 	server *http.Server
 	tls    bool
-	public bool // drained at the end; the others answer until then
+	public bool         // drained at the end; the others answer until then
+	name   string       // its address, as the configuration has it
+	socket net.Listener // below what is on it
 }
 
 // listen opens everything the configuration names. Only the redirecting
 // listener may fail without failing the start.
 func (s *server) listen() error {
 	cfg := s.first
-	public := s.newHTTPServer(s.handler)
-	public.ConnContext = proxy.WithConn
+	words := &headerWords{log: s.log, now: s.now}
+	public := s.newHTTPServer(s.parting(s.handler))
+	public.ConnContext, public.ConnState = proxy.WithConn, s.listeners.count
 	// Moved while a transfer goes on, and while the upstream may take its time.
 	for i := range cfg.Upstreams {
 		public.WriteTimeout = max(public.WriteTimeout, time.Duration(cfg.IdleTimeout+cfg.Upstreams[i].HeaderTimeout))
@@ -59,47 +65,72 @@ func (s *server) listen() error {
 	if cfg.TLS.Mode != configs.TLSOff {
 		public.TLSConfig = s.certs.config()
 	}
-	for _, addr := range cfg.Listen {
-		l, err := openListener(addr, publicSocket)
-		if err != nil {
-			return fmt.Errorf("listen: %w%s", err, listenAdvice(err))
-		}
+	err := s.openAll("listen", cfg.Listen, publicSocket, func(l net.Listener, name string) listening {
 		if s.listeners.first == nil {
 			s.listeners.first = l.Addr()
 		}
-		s.listeners.add(listening{patient{l, time.Duration(cfg.IdleTimeout)}, public, public.TLSConfig != nil, true})
+		clients := patient{&fronted{l, s.senders, false, headerTime, words}, time.Duration(cfg.IdleTimeout)}
+		return listening{clients, public, public.TLSConfig != nil, true, name, l}
+	})
+	if err != nil {
+		return err
 	}
 	redirect := s.newHTTPServer(http.HandlerFunc(s.redirect))
 	redirect.ReadTimeout, redirect.WriteTimeout = 10*time.Second, 10*time.Second
 	for _, addr := range cfg.TLS.HTTPListen {
-		l, err := openListener(addr, publicSocket)
+		all, err := s.sockets.listen(addr, publicSocket)
 		if err != nil {
 			s.log.Warn(httpListenFailed(addr, err))
 			continue
 		}
-		s.listeners.add(listening{l, redirect, false, true})
+		for _, l := range all {
+			s.listeners.add(listening{&fronted{l, s.senders, true, headerTime, words}, redirect, false, true, addr, l})
+		}
 	}
 	admin := s.newHTTPServer(s.adminHandler())
 	admin.ReadTimeout = 10 * time.Second
-	for _, addr := range cfg.Admin.Listen {
-		l, err := openListener(addr, adminSocket)
-		if err != nil {
-			return fmt.Errorf("admin.listen: %w%s", err, listenAdvice(err))
-		}
+	err = s.openAll("admin.listen", cfg.Admin.Listen, adminSocket, func(l net.Listener, name string) listening {
 		s.listeners.admin = append(s.listeners.admin, l.Addr())
-		s.listeners.add(listening{l, admin, false, false})
+		return listening{l, admin, false, false, name, l}
+	})
+	if err != nil {
+		return err
 	}
 	health := s.newHTTPServer(s.healthHandler())
 	health.ReadTimeout, health.WriteTimeout = 10*time.Second, 30*time.Second
-	for _, addr := range cfg.Health.Listen {
-		l, err := openListener(addr, publicSocket)
-		if err != nil {
-			return fmt.Errorf("health.listen: %w%s", err, listenAdvice(err))
-		}
+	return s.openAll("health.listen", cfg.Health.Listen, publicSocket, func(l net.Listener, name string) listening {
 		s.listeners.probe = append(s.listeners.probe, l.Addr())
-		s.listeners.add(listening{l, health, false, false})
+		return listening{l, health, false, false, name, l}
+	})
+}
+
+// openAll opens the addresses of one key.
+func (s *server) openAll(key string, addrs []string, mode os.FileMode, serve func(net.Listener, string) listening) error {
+	for _, addr := range addrs {
+		all, err := s.sockets.listen(addr, mode)
+		if err != nil {
+			return fmt.Errorf("%s: %w%s", key, err, listenAdvice(err))
+		}
+		for _, l := range all {
+			s.listeners.add(serve(l, addr))
+		}
 	}
 	return nil
+}
+
+// senders are the networks whose connections begin with a PROXY header now.
+func (s *server) senders() []netip.Prefix { return s.live.Load().cfg.ProxyProtocol.From }
+
+// parting has clients come back on another connection, once this process is to
+// end: whoever is told so loses no request, and who sends one at the moment that
+// an idle connection is closed does. In HTTP/2 it is a GOAWAY.
+func (s *server) parting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.leaving.Load() {
+			w.Header()["Connection"] = []string{"close"}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // httpListenFailed is M1, for a program that does not speak ACME yet.
@@ -174,7 +205,7 @@ func (ls *listeners) serve() <-chan error {
 			} else {
 				err = l.server.Serve(l.Listener)
 			}
-			if !errors.Is(err, http.ErrServerClosed) {
+			if !errors.Is(err, http.ErrServerClosed) && !ls.left.Load() {
 				failed <- fmt.Errorf("listener %s: %w", l.Addr(), err)
 			}
 		}()
@@ -182,15 +213,25 @@ func (ls *listeners) serve() <-chan error {
 	return failed
 }
 
-// shutdown ends the public servers when their requests have ended, or, when
-// ctx does, at once.
-func (ls *listeners) shutdown(ctx context.Context) error {
+// count is told of every connection of a client that opens or ends.
+func (ls *listeners) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		ls.conns.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		ls.conns.Add(-1)
+	}
+}
+
+// shutdown ends the public servers, or the others, when their requests have
+// ended, or, when ctx does, at once.
+func (ls *listeners) shutdown(ctx context.Context, public bool) error {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	var errs []error
 	done := map[*http.Server]bool{}
 	for _, l := range ls.all {
-		if !l.public || done[l.server] {
+		if l.public != public || done[l.server] {
 			continue
 		}
 		done[l.server] = true

@@ -15,7 +15,7 @@ import (
 // one has leaked it already and must not seem to work.
 func (s *server) redirect(w http.ResponseWriter, r *http.Request) {
 	cfg := s.live.Load().cfg
-	target, ok := httpsHost(cfg, r.Host)
+	target, ok := httpsHost(cfg, s.listeners.first, r.Host)
 	switch {
 	case !ok:
 		refusePlain(w, http.StatusMisdirectedRequest, "this name is not served here")
@@ -40,8 +40,9 @@ func refusePlain(w http.ResponseWriter, status int, msg string) {
 }
 
 // httpsHost is where https answers for the name a client asked for. Only
-// configured names are named, whatever the client sent (K3).
-func httpsHost(cfg *configs.Config, host string) (string, bool) {
+// configured names are named, whatever the client sent (K3). at is the first
+// listener of clients; nil: its address as configured says all.
+func httpsHost(cfg *configs.Config, at net.Addr, host string) (string, bool) {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
@@ -57,11 +58,23 @@ func httpsHost(cfg *configs.Config, host string) (string, bool) {
 		if strings.Contains(bare, ":") {
 			bare = "[" + bare + "]"
 		}
-		_, port, err := net.SplitHostPort(cfg.Listen[0])
-		if err != nil || port == "443" || strings.HasPrefix(cfg.Listen[0], "unix:") {
-			return bare, true
+		if port := httpsPort(cfg.Listen[0], at); port != "" && port != "443" {
+			return bare + ":" + port, true
 		}
-		return bare + ":" + port, true
+		return bare, true
 	}
 	return "", false
+}
+
+// httpsPort is the port of the first listener, "" if it has none: what is in
+// front of a unix socket has its own.
+func httpsPort(listen string, at net.Addr) string {
+	if strings.HasPrefix(listen, fromSystemd) && at != nil {
+		listen = at.String()
+	}
+	_, port, err := net.SplitHostPort(listen)
+	if err != nil || strings.HasPrefix(listen, "unix:") || strings.HasPrefix(listen, fromSystemd) {
+		return ""
+	}
+	return port
 }

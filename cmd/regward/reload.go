@@ -67,6 +67,9 @@ func (s *server) load(trigger, by string) outcome {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	old := s.live.Load()
+	if old != nil {
+		s.tellReloading()
+	}
 	next, err := s.prepare()
 	if err != nil {
 		if old != nil {
@@ -74,7 +77,13 @@ func (s *server) load(trigger, by string) outcome {
 			s.watcher.note(hashFiles(s.src.files(old.cfg)))
 			s.log.Error("configuration not loaded; the one in force stays", zap.String("trigger", trigger))
 		}
+		if old != nil {
+			s.tellReady("; the last change of it was not loaded, the log says why")
+		}
 		return s.loadFailed(err, old)
+	}
+	if old != nil {
+		defer s.tellReady("")
 	}
 	return s.commit(next, old, trigger, by)
 }

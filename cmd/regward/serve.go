@@ -9,11 +9,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
@@ -46,10 +48,14 @@ func (a *app) serveCommand() *cobra.Command {
 			}
 			a.tuneRuntime(ctx)
 			signals := make(chan os.Signal, 8)
-			signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+			signal.Notify(signals, append(upgradeSignals(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)...)
 			defer signal.Stop(signals)
 			s := newServer(a, src)
+			if err := s.inherit(a.getenv(takesOver)); err != nil {
+				return err
+			}
 			if err := s.start(); err != nil {
+				s.cannotTakeOver(err)
 				s.stop()
 				return a.startFailed(src, err)
 			}
@@ -104,8 +110,12 @@ type server struct {
 	metrics *serverMetrics
 
 	first     *configs.Config // what the listeners were opened with
+	sockets   *openSockets    // those that were open before
 	listeners listeners
 	watcher   *watcher
+	notify    func(lines ...string) // systemd
+	watchdog  <-chan time.Time      // when it wants to hear of us; nil: never
+	upgrade   *upgrade
 
 	shared        shared
 	upstreamState upstreamState
@@ -113,6 +123,7 @@ type server struct {
 	reloading sync.Mutex // one reload after the other
 	live      atomic.Pointer[live]
 	draining  atomic.Bool
+	leaving   atomic.Bool // clients are told to come back on another connection
 }
 
 // live is the configuration in force.
@@ -126,6 +137,7 @@ type live struct {
 
 func newServer(a *app, src configSource) *server {
 	s := &server{app: a, src: src, now: time.Now, started: time.Now(), debounce: 200 * time.Millisecond}
+	s.sockets, s.notify, s.upgrade = &openSockets{}, func(...string) {}, newUpgrade()
 	s.logs = newLogs(a.stdout)
 	s.log = s.logs.main
 	s.metrics = newServerMetrics(s)
@@ -172,7 +184,10 @@ func (s *server) start() error {
 		return o.err
 	}
 	s.joinFleet(cfg)
-	return s.listen()
+	if err := s.listen(); err != nil {
+		return err
+	}
+	return s.startCertificates(s.listeners.plain)
 }
 
 // run serves until ctx ends or a signal says so, then drains. A second signal
@@ -189,68 +204,41 @@ func (s *server) run(ctx context.Context, signals <-chan os.Signal) error {
 
 	failed := s.listeners.serve()
 	s.log.Info("serving", zap.Strings("listen", s.first.Listen), zap.String("config", s.live.Load().cfg.Version))
+	s.serves()
 	for {
 		select {
 		case err := <-failed:
 			return err
 		case <-ctx.Done():
 			return s.drain(signals)
+		case <-s.watchdog:
+			s.notify(daemon.SdNotifyWatchdog)
+		case end := <-s.upgrade.ended:
+			if s.endUpgrade(end) {
+				cancel()
+				return s.handOver(signals)
+			}
 		case sig := <-signals:
-			if sig != syscall.SIGHUP {
+			switch {
+			case sig == syscall.SIGHUP:
+				if err := s.logs.reopen(); err != nil {
+					s.log.Error("log file not reopened", zap.Error(err))
+				}
+				s.load("SIGHUP", "")
+			case slices.Contains(upgradeSignals(), sig):
+				s.beginUpgrade()
+			default:
 				s.log.Info("stopping", zap.Stringer("signal", sig))
 				return s.drain(signals)
 			}
-			if err := s.logs.reopen(); err != nil {
-				s.log.Error("log file not reopened", zap.Error(err))
-			}
-			s.load("SIGHUP", "")
 		}
 	}
-}
-
-// drain lets running transfers end: not ready at once but still accepting for
-// shutdown_delay, while balancers notice; then no new connections, and
-// shutdown_timeout for what runs. Its context is fresh: the one that ended
-// must not end the transfers too.
-func (s *server) drain(signals <-chan os.Signal) error {
-	s.draining.Store(true)
-	cfg := s.live.Load().cfg
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	done := make(chan struct{})
-	defer close(done)
-	go func() { // the second signal
-		for {
-			select {
-			case <-done:
-				return
-			case sig := <-signals:
-				if sig != syscall.SIGHUP {
-					cancel()
-					return
-				}
-			}
-		}
-	}()
-	delay := time.NewTimer(time.Duration(cfg.ShutdownDelay))
-	defer delay.Stop()
-	select {
-	case <-delay.C:
-	case <-ctx.Done():
-	}
-	ctx, cancelTimeout := context.WithTimeout(ctx, time.Duration(cfg.ShutdownTimeout))
-	defer cancelTimeout()
-	if err := s.listeners.shutdown(ctx); err != nil {
-		s.log.Warn("transfers cut off", zap.Error(err))
-		return nil
-	}
-	s.log.Info("stopped")
-	return nil
 }
 
 // stop gives back everything; it may be called after a start that failed.
 func (s *server) stop() {
 	s.listeners.close()
+	s.sockets.close()
 	if s.watcher != nil {
 		s.watcher.close()
 	}
