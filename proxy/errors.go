@@ -29,6 +29,7 @@ const (
 	reasonNoCredential  = "no_credential"
 	reasonMalformed     = "malformed_credential"
 	reasonWrongPassword = "wrong_password"
+	reasonBadCert       = "bad_certificate"
 	reasonBadToken      = "invalid_token"
 	reasonExpired       = "expired_token"
 	reasonRevoked       = "revoked_token"

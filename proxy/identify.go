@@ -30,6 +30,10 @@ func (x *exchange) identify() error {
 		}
 		return e
 	case cred.Kind == auth.None:
+		if id, ok, err := x.certificate(x.up); ok {
+			x.call(id)
+			return err
+		}
 		x.credential = "none"
 		return unauthorized("UNAUTHORIZED", "authentication required: docker login "+x.host(), x.askedScope(), "").because(reasonNoCredential)
 	case cred.Kind == auth.Bearer:
@@ -156,7 +160,9 @@ func (x *exchange) login(cred auth.Credential, p *provider, saved bool) (auth.Id
 	case errors.Is(err, auth.ErrRejected), errors.Is(err, auth.ErrNotMine), errors.Is(err, auth.ErrMalformed):
 		x.credential, x.repeated = "wrong password: "+user, hit
 		x.h.metrics.login("rejected")
-		x.auditFailedLogin(user, hit)
+		if !hit { // a repetition that was known to be wrong is no news
+			x.auditFailedLogin(user, reasonWrongPassword)
+		}
 		msg := "wrong user name or password for " + x.host()
 		if saved {
 			msg = "the login saved for " + x.host() + " (user " + user + ") is no longer valid. Run: docker login " + x.host() +

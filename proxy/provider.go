@@ -110,12 +110,15 @@ func (s *Snapshot) provider(host string, b *backend) *provider {
 // proves reports whether a name is one for this upstream: proven by who checks
 // logins for it, and not by another upstream that has a user of that name.
 func (s *Snapshot) proves(host string, b *backend, id *auth.Identity) bool {
+	if id.ByCertificate() {
+		return s.certified(b) && s.Certificates.Current(id)
+	}
 	return s.provider(host, b).vouches(id)
 }
 
 // provesAnywhere reports whether anybody still vouches for id.
 func (s *Snapshot) provesAnywhere(id *auth.Identity) bool {
-	if s.passwords.vouches(id) {
+	if s.passwords.vouches(id) || s.Certificates.Current(id) {
 		return true
 	}
 	for _, b := range s.backends {

@@ -229,13 +229,8 @@ func (x *exchange) auditLogin(id auth.Identity) {
 	x.h.Audit.Write("login", zap.String("request_id", x.id), zap.String("user", id.Name), zap.String("via", id.Via), zap.String("addr", x.addr.String()), zap.String("user_agent", short(x.r.UserAgent())))
 }
 
-// auditFailedLogin tells a wrong password once: a repetition that was known to
-// be wrong is no news.
-func (x *exchange) auditFailedLogin(user string, repeated bool) {
-	if repeated {
-		return
-	}
-	x.h.Audit.Write("login_failed", zap.String("request_id", x.id), zap.String("user", short(user)), zap.String("reason", reasonWrongPassword), zap.String("addr", x.addr.String()), zap.String("user_agent", short(x.r.UserAgent())))
+func (x *exchange) auditFailedLogin(user, reason string) {
+	x.h.Audit.Write("login_failed", zap.String("request_id", x.id), zap.String("user", short(user)), zap.String("reason", reason), zap.String("addr", x.addr.String()), zap.String("user_agent", short(x.r.UserAgent())))
 }
 
 func (x *exchange) user() string {

@@ -8,8 +8,8 @@ import (
 )
 
 func TestX05_NobodyIsRefusedForLackOfACertificate(t *testing.T) {
-	// No client certificate is asked for yet: one that is missing is no reason, and never a broken handshake.
-	g := newGate(t, usual)
+	// One that is missing is no reason, and never a broken handshake.
+	g := newCertGate(t, usual, newIDCard(t, "people").believes)
 	g.both(func(c *http.Client, version string) {
 		a := g.with(c, "GET", "/v2/coolteam/app/manifests/latest", g.as("ann", pulls("coolteam/app"))).want(t, 200)
 		if a.TLS == nil || len(a.TLS.PeerCertificates) == 0 {

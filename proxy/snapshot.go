@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/http"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/cors"
 
 	"github.com/regward/regward/auth"
 )
@@ -26,7 +28,9 @@ type Snapshot struct {
 	places        *auth.Places
 	backends      []*backend // in the order of places
 	catalogSealer *sealer
-	passwords     *provider            // of passwords that are for all upstreams but those in passthrough; nil: none
+	passwords     *provider  // of passwords that are for all upstreams but those in passthrough; nil: none
+	cors          *cors.Cors // nil: for no page
+	foreign       *http.CrossOriginProtection
 	others        map[string]*provider // by hostname: who proves names for what is not in passthrough
 }
 
@@ -62,6 +66,9 @@ func (h *Handler) Prepare(settings Settings) (*Snapshot, error) {
 			s.countsBytes = true
 			l.waited = h.metrics.waited.WithLabelValues(l.Name)
 		}
+	}
+	if err := s.prepareOrigins(); err != nil {
+		return nil, err
 	}
 	if err := h.prepareUpstreams(s); err != nil {
 		return nil, err

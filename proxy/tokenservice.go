@@ -28,6 +28,11 @@ func (x *exchange) token() error {
 	var id auth.Identity
 	x.credential = "none"
 	up := x.asksFor(ask.scopes)
+	if ask.cred.Kind == auth.None {
+		if id, _, err = x.certificate(up); err != nil {
+			return err
+		}
+	}
 	if ask.cred.Kind == auth.Basic {
 		x.credential = "basic"
 		if id, err = x.login(ask.cred, x.s.provider(x.site.name, up), len(ask.scopes) > 0); err != nil {
@@ -181,6 +186,9 @@ func (x *exchange) grant(ask tokenAsk, up *backend) error {
 		if !own.expires.IsZero() { // 60 s at least (T12); then the upstream itself says that it has run out
 			ttl = max(time.Minute, min(ttl, own.expires.Sub(x.h.Now()).Truncate(time.Second)))
 		}
+	}
+	if id.ByCertificate() { // 60 s at least (T12)
+		ttl = max(time.Minute, min(ttl, id.Expires.Sub(x.h.Now()).Truncate(time.Second)))
 	}
 	token, err := x.s.Tokens.Issue(id, x.site.name, granted, x.start, ttl)
 	if errors.Is(err, auth.ErrTooLong) && most == auth.MaxToken {
