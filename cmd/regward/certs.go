@@ -16,6 +16,10 @@ import (
 // begins, so a reload may even change the mode.
 type certificates struct {
 	current atomic.Pointer[certificate]
+
+	// Both are set once, after which a source may ask for certificates.
+	listening bool
+	http01    bool // a plain listener is open
 }
 
 // certificate is one source and what it was made from.
@@ -25,6 +29,7 @@ type certificate struct {
 	mode   string
 	cert   string // file names
 	key    string
+	acme   [32]byte // of the settings for mode acme
 	min    uint16
 	hosts  []string
 }
@@ -47,14 +52,20 @@ func (c *certificates) config() *tls.Config {
 // prepare makes what cfg asks for. A source that still fits is kept; refresh
 // then reads its files again and is to be called last, since it is the one
 // step that takes effect at once.
-func (c *certificates) prepare(cfg *configs.Config, stateDir string) (next *certificate, refresh func() error, err error) {
+func (c *certificates) prepare(cfg *configs.Config, stateDir string, acme acmeSource) (next *certificate, refresh func() error, err error) {
 	next = &certificate{
 		mode: cfg.TLS.Mode, cert: cfg.TLS.CertFile, key: cfg.TLS.KeyFile,
 		min: cfg.TLS.Min(), hosts: bareHosts(cfg.Hostname),
 	}
+	if next.mode == configs.TLSACME {
+		next.acme = acme.sum()
+	}
 	nothing := func() error { return nil }
 	old := c.current.Load()
-	fits := old != nil && old.source != nil && old.mode == next.mode && old.cert == next.cert && old.key == next.key
+	fits := old != nil && old.source != nil && old.mode == next.mode && old.cert == next.cert && old.key == next.key && old.acme == next.acme
+	if fits && next.mode == configs.TLSACME {
+		fits = slices.Equal(old.hosts, next.hosts) // other names take another source
+	}
 	switch {
 	case next.mode == configs.TLSOff:
 		return next, nothing, nil
@@ -64,6 +75,12 @@ func (c *certificates) prepare(cfg *configs.Config, stateDir string) (next *cert
 		next.source = old.source
 		next.config = next.source.Config(next.min)
 		return next, func() error { return next.source.Reload(next.hosts...) }, nil
+	case next.mode == configs.TLSACME:
+		var until *regtls.Source
+		if old != nil {
+			until = old.source
+		}
+		next.source, err = acme.source(until)
 	case next.mode == configs.TLSInternal:
 		next.source, err = regtls.Internal(stateDir, next.hosts...)
 	default:

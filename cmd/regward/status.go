@@ -28,22 +28,22 @@ const (
 // status is the answer of GET /api/v1/status: of the instance that was asked,
 // and what it knows of the others.
 type status struct {
-	Version      string               `json:"version"` // of regward
-	Config       string               `json:"config"`
-	ConfigFile   string               `json:"config_file"`
-	Loaded       time.Time            `json:"loaded"`
-	Started      time.Time            `json:"started"`
-	Draining     bool                 `json:"draining"`
-	Upstreams    []upstreamStatus     `json:"upstreams"`
-	Certificates map[string]time.Time `json:"certificates,omitempty"`
-	Redis        *redisStatus         `json:"redis,omitempty"` // absent without Redis
-	Shared       fleet.State          `json:"shared"`
-	Instances    []fleet.Instance     `json:"instances"`                 // all that are known, this one among them
-	InstancesErr string               `json:"instances_error,omitempty"` // why there may be more
-	Overrides    []fleet.Override     `json:"overrides"`
-	NearEnd      []nearEndStatus      `json:"limits_near_their_end"`
-	NearEndError string               `json:"limits_error,omitempty"` // why there may be more
-	Dropped      map[string]uint64    `json:"log_lines_dropped,omitempty"`
+	Version      string                       `json:"version"` // of regward
+	Config       string                       `json:"config"`
+	ConfigFile   string                       `json:"config_file"`
+	Loaded       time.Time                    `json:"loaded"`
+	Started      time.Time                    `json:"started"`
+	Draining     bool                         `json:"draining"`
+	Upstreams    []upstreamStatus             `json:"upstreams"`
+	Certificates map[string]certificateStatus `json:"certificates,omitempty"` // by name
+	Redis        *redisStatus                 `json:"redis,omitempty"`        // absent without Redis
+	Shared       fleet.State                  `json:"shared"`
+	Instances    []fleet.Instance             `json:"instances"`                 // all that are known, this one among them
+	InstancesErr string                       `json:"instances_error,omitempty"` // why there may be more
+	Overrides    []fleet.Override             `json:"overrides"`
+	NearEnd      []nearEndStatus              `json:"limits_near_their_end"`
+	NearEndError string                       `json:"limits_error,omitempty"` // why there may be more
+	Dropped      map[string]uint64            `json:"log_lines_dropped,omitempty"`
 }
 
 // redisStatus is how it stands with Redis.
@@ -92,7 +92,7 @@ func (s *server) status(w http.ResponseWriter, r *http.Request) {
 	now, f := s.live.Load(), s.shared.fleet.Load()
 	answer := status{
 		Version: readBuild().Version, Config: now.cfg.Version, ConfigFile: s.src.name(), Loaded: now.at, Started: s.started,
-		Draining: s.draining.Load(), Upstreams: s.upstreamStatus(r.Context()), Certificates: s.certs.expiry(),
+		Draining: s.draining.Load(), Upstreams: s.upstreamStatus(r.Context()), Certificates: s.certs.status(),
 		Shared: f.State(), Overrides: f.Overrides(), NearEnd: []nearEndStatus{},
 	}
 	var err error
@@ -140,9 +140,15 @@ func (s *server) self() fleet.Instance {
 			i.Notes["upstream "+u.name] = words
 		}
 	}
-	for name, end := range s.certs.expiry() {
-		if end.Sub(s.now()) < certificateSoon {
-			i.Notes["certificate "+name] = "ends " + end.UTC().Format("2006-01-02 15:04 MST")
+	for name, c := range s.certs.status() {
+		ends := "ends " + c.Ends.UTC().Format("2006-01-02 15:04 MST")
+		switch {
+		case c.Ends.IsZero():
+			i.Notes["certificate "+name] = "none yet"
+		case c.Mode != configs.TLSACME && c.Ends.Sub(s.now()) < certificateSoon:
+			i.Notes["certificate "+name] = ends
+		case c.Problem != "":
+			i.Notes["certificate "+name] = ends + ", and could not be renewed"
 		}
 	}
 	if s.shared.breaker != nil {
@@ -213,8 +219,7 @@ func (st *status) print(w io.Writer, now time.Time) {
 		fmt.Fprintln(w, harmless(line))
 	}
 	for _, name := range slices.Sorted(maps.Keys(st.Certificates)) {
-		end := st.Certificates[name]
-		fmt.Fprintf(w, "certificate %s: ends %s (%s)\n", name, end.UTC().Format("2006-01-02 15:04 MST"), until(end.Sub(now)))
+		fmt.Fprintln(w, st.Certificates[name].words(name, now))
 	}
 	for _, name := range slices.Sorted(maps.Keys(st.Dropped)) {
 		fmt.Fprintf(w, "%s log: %s dropped since the start: it is written too slowly, or not at all\n", name, plural(int(st.Dropped[name]), "line"))
