@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -54,7 +55,8 @@ type regward struct {
 	proc   *process
 	client *http.Client
 
-	frame string // what comes before the policy in the file
+	program string // another one than suite.regward
+	frame   string // what comes before the policy in the file
 }
 
 // startRegward starts the program in front of u; policy is the rest of the
@@ -158,7 +160,7 @@ func (g *regward) begin(t testing.TB) {
 		}
 	})
 	g.proc = start(t, filepath.Join(g.dir, "regward.log"), []string{"GORACE=halt_on_error=0"},
-		suite.regward, "--config", g.file, "serve")
+		cmp.Or(g.program, suite.regward), "--config", g.file, "serve")
 }
 
 // ready is nil while /readyz answers 200.

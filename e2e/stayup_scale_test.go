@@ -7,4 +7,6 @@ const (
 	reloadsUnderLoad = 10
 	randomCuts       = 1000
 	idleConnections  = 10_000
+	idleByHTTP2      = 2_000
+	abortedPulls     = 500
 )
