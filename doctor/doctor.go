@@ -126,6 +126,7 @@ type examination struct {
 	asUser    bool   // the login succeeded
 	pull      verdict
 	push      verdict
+	tag       string // one of the repository's; "": none is known
 	limits    string // what rate headers have said
 }
 

@@ -270,7 +270,7 @@ func TestLoginsThatFail(t *testing.T) {
 		{"the password comes back", func(f *fake) {
 			f.realm = func(w http.ResponseWriter, r *http.Request) {
 				user, given, _ := r.BasicAuth()
-				http.Error(w, "no "+user+" "+given+" "+r.Header.Get("Authorization")+"\x1b[31m", 401)
+				http.Error(w, "no "+user+" "+given+" "+r.Header.Get("Authorization")+"\x1b[31m", http.StatusUnauthorized)
 			}
 		}, "***", []string{"problem login"}},
 		{"Basic, wrong password", func(f *fake) { f.challenge = []string{`Basic realm="x"`}; f.basic = true; f.ping = basicRefused }, "user name or password is wrong", []string{"warning C02", "problem login"}},
@@ -370,6 +370,17 @@ func TestUploadsAreAlwaysCancelled(t *testing.T) {
 	if seen := elsewhere.requests(); len(seen) > 0 {
 		t.Errorf("another host was asked: %q", seen)
 	}
+}
+
+// distribution wants the right to delete for it; without that the session is
+// left, and the report says so.
+func TestCancellingWithTheRightToDelete(t *testing.T) {
+	f := newFake()
+	f.deletes = true
+	says(t, examine(t, f), "an upload was started and cancelled")
+	f = newFake()
+	f.deletes, f.rights = true, []string{"pull", "push"}
+	says(t, examine(t, f), "could not be cancelled: 401")
 }
 
 func TestWithoutALoginNothingIsUploaded(t *testing.T) {

@@ -51,6 +51,7 @@ type fake struct {
 	rights    []string
 	opaque    bool
 	basic     bool
+	deletes   bool // cancelling an upload needs the right to delete, as at distribution
 
 	mu   sync.Mutex
 	seen []string // METHOD PATH AUTHORIZATION
@@ -61,7 +62,7 @@ type fake struct {
 func newFake() *fake {
 	now := time.Now()
 	return &fake{
-		now: now, sent: []int{0, 1}, rights: []string{"pull", "push"},
+		now: now, sent: []int{0, 1}, rights: []string{"pull", "push", "delete"},
 		leaf: &x509.Certificate{
 			SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
 			IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
@@ -136,11 +137,20 @@ func (f *fake) serve(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", place+"1?_state=y")
 		w.Header().Set("Range", fmt.Sprintf("0-%d", n-1))
 		w.WriteHeader(http.StatusAccepted)
+	case r.Method == http.MethodDelete && f.deletes && !mayDelete(r):
+		w.WriteHeader(http.StatusUnauthorized)
 	case r.Method == http.MethodDelete:
 		w.WriteHeader(http.StatusNoContent)
 	default:
 		w.WriteHeader(http.StatusNotFound)
 	}
+}
+
+func mayDelete(r *http.Request) bool {
+	_, token, _ := strings.Cut(r.Header.Get("Authorization"), ".")
+	payload, _, _ := strings.Cut(token, ".")
+	claims, _ := base64.RawURLEncoding.DecodeString(payload)
+	return bytes.Contains(claims, []byte(`"delete"`))
 }
 
 func (f *fake) giveToken(w http.ResponseWriter, r *http.Request) {
@@ -150,7 +160,9 @@ func (f *fake) giveToken(w http.ResponseWriter, r *http.Request) {
 	}
 	access := []map[string]any{}
 	if scope := strings.Split(r.URL.Query().Get("scope"), ":"); len(scope) == 3 && len(f.rights) > 0 {
-		access = append(access, map[string]any{"type": scope[0], "name": scope[1], "actions": f.rights})
+		asked := strings.Split(scope[2], ",")
+		actions := slices.DeleteFunc(slices.Clone(f.rights), func(a string) bool { return !slices.Contains(asked, a) })
+		access = append(access, map[string]any{"type": scope[0], "name": scope[1], "actions": actions})
 	}
 	claims, _ := json.Marshal(map[string]any{"access": access})
 	token := "h." + base64.RawURLEncoding.EncodeToString(claims) + ".s"

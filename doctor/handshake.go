@@ -29,8 +29,7 @@ func (e *examination) checkTLS(ctx context.Context) string {
 		return "there is no certificate"
 	}
 	if asked {
-		e.note("client-certificate", "the server asks for a client certificate", "if it insists, requests without one fail",
-			fmt.Sprintf("docker: /etc/docker/certs.d/%s/client.cert and client.key; containerd: client in hosts.toml", e.at.Host()))
+		e.note("client-certificate", "the server asks for a client certificate", "if it insists, requests without one fail", e.pairFix())
 	}
 	e.ok("tls", "speaks "+tls.VersionName(state.Version))
 	e.verified = e.checkCertificate(state.PeerCertificates)

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -91,7 +92,7 @@ func (e *examination) noteRates(h http.Header) {
 // where headers are Docker Hub's.
 func (e *examination) checkRates(ctx context.Context) {
 	if e.o.Repository != "" && e.pull != denied {
-		path := "/v2/" + e.o.Repository + "/manifests/latest"
+		path := "/v2/" + e.o.Repository + "/manifests/" + cmp.Or(e.tag, "latest")
 		h := e.credentials()
 		h.Set("Accept", "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json")
 		r, err := e.ask(ctx, http.MethodHead, e.url(path), h, nil)

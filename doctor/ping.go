@@ -37,8 +37,7 @@ func (e *examination) sayNoAnswer(err error) string {
 	case isCertificate(err):
 		e.problem("chain", what+reason(err), "every client refuses it", e.trustFix())
 	case alertOf(err) != "":
-		e.problem("client-certificate", what+"the server ends TLS: "+alertOf(err), "it insists on a client certificate",
-			fmt.Sprintf("docker: /etc/docker/certs.d/%s/client.cert and client.key; nginx: ssl_verify_client optional;", e.at.Host()))
+		e.problem("client-certificate", what+"the server ends TLS: "+alertOf(err), "it insists on a client certificate", e.pairFix())
 	case isTimeout(err):
 		e.problem("answer", what+"no answer in "+e.o.Step.String(), "something accepts connections and does not answer: the registry hangs, or a proxy cannot reach it", "ask the registry directly, without its proxy, and look into the proxy's log")
 	case strings.Contains(err.Error(), "malformed HTTP"):
@@ -47,6 +46,11 @@ func (e *examination) sayNoAnswer(err error) string {
 		e.problem("answer", what+reason(err), "the connection ends without an answer", "look into the log of what listens on port "+e.at.Port)
 	}
 	return "GET /v2/ is not answered"
+}
+
+// pairFix is where clients keep the certificate they show.
+func (e *examination) pairFix() string {
+	return fmt.Sprintf("docker: /etc/docker/certs.d/%s/client.cert and client.key; containerd: client in hosts.toml; or let logins do (nginx: ssl_verify_client optional;)", e.at.Host())
 }
 
 // wrongPing says what is wrong with a status that no registry may answer.
@@ -58,6 +62,8 @@ func (e *examination) wrongPing(r reply) string {
 		return ""
 	case r.status == http.StatusBadRequest && e.at.Scheme == "http" && strings.Contains(body, "https"):
 		e.problem("port", what, "the port speaks TLS, and was asked in plain HTTP", "use https://"+e.at.Address())
+	case r.status == http.StatusBadRequest && strings.Contains(body, "ssl certificate"):
+		e.problem("client-certificate", what, "it insists on a client certificate", e.pairFix())
 	case r.status == http.StatusTooManyRequests:
 		e.limited("GET "+place(r.url), r, "wait, and log in where limits are per user; the ping itself should never be limited (C18)")
 	case r.status >= 300 && r.status < 400:

@@ -85,7 +85,7 @@ func (e *examination) tryPull(ctx context.Context) bool {
 	case err != nil:
 		e.problem("scope", "GET "+path+": "+reason(err), "it could not be found out what may be done", "look into the registry's log")
 	case r.status == http.StatusOK:
-		e.pull = granted
+		e.pull, e.tag = granted, firstTag(r.body)
 	case r.status == http.StatusNotFound:
 		e.note("repository", e.o.Repository+" is not there, or is hidden: "+e.said(r), "a pull fails; a push makes it, at most registries", "")
 	case r.status == http.StatusTooManyRequests:
@@ -100,6 +100,15 @@ func (e *examination) tryPull(ctx context.Context) bool {
 		e.problem("scope", "GET "+path+" is answered "+e.said(r), "the registry answers pings and no questions about images: its storage, or what is behind the proxy, fails", "look into the registry's log")
 	}
 	return true
+}
+
+// firstTag is one that is there, "" for none.
+func firstTag(body []byte) string {
+	var list struct{ Tags []string }
+	if json.Unmarshal(body, &list) != nil || len(list.Tags) == 0 || !tagName.MatchString(list.Tags[0]) {
+		return ""
+	}
+	return list.Tags[0]
 }
 
 // sayRights words the two verdicts.

@@ -97,6 +97,8 @@ func isLocal(name string) bool {
 
 var repositoryName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
 
+var tagName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+
 // CheckRepository says what is wrong with the name of a repository (P02).
 func CheckRepository(name string) error {
 	if len(name) > 255 || !repositoryName.MatchString(name) {

@@ -106,6 +106,10 @@ func (e *examination) checkLocation(r reply) *url.URL {
 		wrong("another host", "clients send the layer past the proxy, with its token or without a login", "X-Forwarded-Host and Host have to be what clients ask for"+hosts)
 	case portOf(u) != e.at.Port:
 		wrong("another port", "clients find nobody there, or somebody else", "the Host header lost the port: nginx: proxy_set_header Host $http_host; (not $host)"+strings.Replace(hosts, "; nginx: proxy_set_header Host $http_host", "", 1))
+	case e.at.Path != "" && strings.HasPrefix(u.Path, "/v2/"):
+		e.note("location", "uploads go on at "+place(u)+", without the path "+e.at.Path, "the registry does not know of its path", "a proxy that adds it to requests has to take care of Location too; regward does")
+		right = false
+		u.Path, u.RawPath = e.at.Path+u.Path, ""
 	case !strings.HasPrefix(u.Path, e.at.Path+"/v2/"):
 		e.warn("location", "uploads go on outside /v2/: "+place(u), "a proxy that passes /v2/ alone cuts them", "pass that path too (nginx: location / { proxy_pass ...; })")
 		right = false
@@ -198,17 +202,25 @@ func (e *examination) sayBody(r reply) {
 	}
 }
 
-// cancel ends the upload.
+// cancel ends the upload. distribution wants the right to delete for that,
+// which other registries do not know: it is asked for only where it is wanted.
 func (e *examination) cancel(ctx context.Context, at *url.URL) {
 	r, err := e.ask(ctx, http.MethodDelete, at, e.credentials(), nil)
+	if err == nil && e.token != "" && r.is(http.StatusUnauthorized, http.StatusForbidden) {
+		if token, ok := e.tokenFor(ctx, e.realm(), true, e.scope("pull,push,delete")); ok {
+			e.token = token
+			r, err = e.ask(ctx, http.MethodDelete, at, e.credentials(), nil)
+		}
+	}
+	const why, fix = "nothing refers to what it holds, and the registry removes it after a while", "distribution: storage.maintenance.uploadpurging, on by default"
 	switch {
-	case err == nil && (r.status >= 200 && r.status < 300):
-		e.ok("upload", "an upload was started and cancelled; nothing is stored")
-	case err == nil && r.status == http.StatusNotFound:
-		e.ok("upload", "an upload was started; the registry had forgotten it when it was cancelled")
 	case err != nil:
-		e.note("upload", "the upload that was started could not be cancelled: "+reason(err), "the registry removes it by itself after a while", "")
+		e.note("upload", "the upload that was started could not be cancelled: "+reason(err), why, fix)
+	case r.status >= 200 && r.status < 300:
+		e.ok("upload", "an upload was started and cancelled; nothing is stored")
+	case r.status == http.StatusNotFound:
+		e.ok("upload", "an upload was started; the registry had forgotten it when it was cancelled")
 	default:
-		e.note("upload", "the upload that was started could not be cancelled: "+e.said(r), "the registry removes it by itself after a while", "")
+		e.note("upload", "the upload that was started could not be cancelled: "+e.said(r), why, fix)
 	}
 }
