@@ -25,6 +25,10 @@ func build(cfg *configs.Config, tokens *auth.Tokens, ca []byte) (proxy.Settings,
 	if err != nil {
 		return proxy.Settings{}, err
 	}
+	certs, err := buildCertificates(cfg)
+	if err != nil {
+		return proxy.Settings{}, err
+	}
 	s := proxy.Settings{
 		Version:       cfg.Version,
 		Hostnames:     cfg.Hostname,
@@ -32,6 +36,7 @@ func build(cfg *configs.Config, tokens *auth.Tokens, ca []byte) (proxy.Settings,
 		Policy:        policy,
 		Groups:        cfg.UserGroups(),
 		CaseSensitive: cfg.Auth.CaseSensitive,
+		Certificates:  certs,
 		Tokens:        tokens,
 		TokenTTL:      time.Duration(cfg.Token.TTL),
 		Cache: auth.CacheTimes{
@@ -45,6 +50,7 @@ func build(cfg *configs.Config, tokens *auth.Tokens, ca []byte) (proxy.Settings,
 		Proxies:      cfg.TrustedProxies,
 		Senders:      cfg.ProxyProtocol.From,
 		OnlyProxy:    cfg.TLS.Mode == configs.TLSOff && !allLoopback(cfg.Listen),
+		Origins:      cfg.CORS.Origins,
 		Catalog:      cfg.Catalog != "off",
 		CA:           ca,
 		Search:       cfg.Search,

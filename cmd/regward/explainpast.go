@@ -156,6 +156,9 @@ func (l *auditLine) refused() bool {
 	case "login_failed":
 		fill("wrong_password")
 		l.Action, l.Credential = "login", "wrong password: "+l.User
+		if l.Reason == "bad_certificate" {
+			l.Credential = "bad certificate: " + l.User
+		}
 		if l.Status == 0 {
 			l.Status = http.StatusUnauthorized
 		}
@@ -223,6 +226,8 @@ func likely(r *proxy.Refusal) string {
 		return "no credential sent: " + login + "; for a pod, " + secret
 	case "wrong_password":
 		return "the password typed or saved is wrong: " + login + " again; for a pod, renew its imagePullSecret"
+	case "bad_certificate":
+		return "the client certificate on that machine is not good any more, or was never one for here: renew it, take it away, or " + login
 	case "too_many_failed_logins":
 		return "too many wrong passwords from there: find the job with the old password; the lock ends by itself"
 	case "expired_token":
