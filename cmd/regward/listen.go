@@ -63,7 +63,7 @@ func (s *server) listen() error {
 		public.WriteTimeout = max(public.WriteTimeout, time.Duration(cfg.IdleTimeout+cfg.Upstreams[i].HeaderTimeout))
 	}
 	if cfg.TLS.Mode != configs.TLSOff {
-		public.TLSConfig = s.certs.config()
+		public.TLSConfig = s.asking(s.certs.config())
 	}
 	err := s.openAll("listen", cfg.Listen, publicSocket, func(l net.Listener, name string) listening {
 		if s.listeners.first == nil {

@@ -159,6 +159,7 @@ func (s *server) commit(next *candidate, old *live, trigger, by string) outcome 
 		s.log.Warn(oneLine(p))
 	}
 	s.warnCertificate()
+	s.warnClientCerts()
 	if old == nil {
 		return o
 	}

@@ -199,6 +199,7 @@ func (s *server) run(ctx context.Context, signals <-chan os.Signal) error {
 	var work sync.WaitGroup
 	work.Go(func() { s.watch(background) })
 	work.Go(func() { s.watchExpiry(background) })
+	work.Go(func() { s.watchRevocations(background) })
 	defer work.Wait()
 	defer cancel()
 

@@ -65,9 +65,18 @@ func check(ctx context.Context, src configSource, static, online bool) (configs.
 		return problems, nil
 	}
 	settings, err := build(cfg, nil, nil)
+	if key := (*keyError)(nil); errors.As(err, &key) {
+		say(configs.Error, key.path, key.err.Error(), "")
+		return problems, nil
+	}
 	if err != nil {
 		say(configs.Error, "", err.Error(), "")
 		return problems, nil
+	}
+	if settings.Certificates != nil {
+		for _, text := range settings.Certificates.Problems(time.Now()) {
+			say(configs.Warning, "tls.client_ca_file", text, "")
+		}
 	}
 	checkUpstreams(ctx, cfg, settings, online, say)
 	if online {
