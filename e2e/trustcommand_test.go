@@ -85,12 +85,21 @@ func TestTrustMakesContainerdPull(t *testing.T) {
 			}
 			c.pull(t, host+"/library/hello:1").works(t)
 		}
+		// It is hosts.toml that containerd goes by, and not the files beside it.
+		stray := "/etc/containerd/certs.d/registry.internal/stray.crt"
+		replaceFile(t, stray, "no certificate")
+		c := newCtr(t, "registry.internal").(*ctr)
+		c.hosts, c.env = "/etc/containerd/certs.d", append(c.env, "SSL_CERT_FILE=")
+		c.pull(t, "registry.internal/library/hello:1").works(t)
+		replaceFile(t, filepath.Join(filepath.Dir(stray), "hosts.toml"), "")
+		c.pull(t, "registry.internal/library/hello:1").fails(t, "unable to load CA cert")
+
 		// The other name of the folder comes first, as the notes say.
 		other := "/etc/containerd/certs.d/registry.internal_8443_"
 		if err := os.Mkdir(other, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		c := newCtr(t, "registry.internal:8443").(*ctr)
+		c = newCtr(t, "registry.internal:8443").(*ctr)
 		c.hosts, c.env = "/etc/containerd/certs.d", append(c.env, "SSL_CERT_FILE=")
 		c.pull(t, "registry.internal:8443/library/hello:1").fails(t, unknownCA)
 	})

@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"bytes"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -189,10 +190,10 @@ func (l *look) folder(c Client, dir string) *folder {
 		switch {
 		case ext == ".crt":
 			l.readCA(c, f, name)
-		case ext == ".cert" && !slices.Contains(f.names, base+".key"):
+		case ext == ".cert" && !slices.Contains(f.names, base+".key") && !l.keyInside(c, path.Join(dir, name)):
 			l.add(c, Problem, fmt.Sprintf("%s/%s has no %s.key beside it", dir, name, base), fmt.Sprintf("%s takes .cert for a client certificate and refuses every request to %s without its key", c, l.host),
 				fmt.Sprintf("if it is a CA, rename it to %s.crt; if not, bring its key", base))
-		case ext == ".key" && !slices.Contains(f.names, base+".cert"):
+		case ext == ".key" && !slices.Contains(f.names, base+".cert") && c != Containerd: // which reads keys for the sake of a .cert alone
 			l.add(c, Problem, fmt.Sprintf("%s/%s has no %s.cert beside it", dir, name, base), fmt.Sprintf("%s refuses every request to %s while a key lacks its certificate", c, l.host),
 				fmt.Sprintf("bring the client certificate as %s.cert, or remove the key", base))
 		case slices.Contains([]string{".pem", ".cer", ".der", ".ca"}, ext):
@@ -202,19 +203,34 @@ func (l *look) folder(c Client, dir string) *folder {
 	return f
 }
 
+// keyInside reports whether c finds a client certificate's key in the same file,
+// as containerd alone does.
+func (l *look) keyInside(c Client, file string) bool {
+	if c != Containerd {
+		return false
+	}
+	content, err := l.read(file)
+	return err == nil && bytes.Contains(content, []byte("PRIVATE KEY-----"))
+}
+
 func (l *look) readCA(c Client, f *folder, name string) {
 	file := path.Join(f.path, name)
 	if len(f.cas) >= maxCAs {
 		return
 	}
+	refused := fmt.Sprintf("%s then refuses every pull from %s", c, l.host)
 	content, err := l.read(file)
 	if err != nil {
-		l.add(c, Problem, fmt.Sprintf("%s cannot be read: %v", file, err), fmt.Sprintf("%s then refuses every pull from %s", c, l.host), "chmod 0644 "+file)
+		l.add(c, Problem, fmt.Sprintf("%s cannot be read: %v", file, err), refused, "make it a file that the daemon may read, or remove it")
 		return
 	}
 	cas, err := Certificates(content)
 	if err != nil {
-		l.add(c, Problem, fmt.Sprintf("%s is no CA: %v", file, err), "it is passed over without a word", l.command(c))
+		why := "it is passed over without a word"
+		if c == Containerd {
+			why = refused
+		}
+		l.add(c, Problem, fmt.Sprintf("%s is no CA: %v", file, err), why, "remove it; "+l.command(c))
 		return
 	}
 	f.cas = append(f.cas, cas...)

@@ -24,7 +24,7 @@ func TestLookFindsWhatIsWrongOnAHost(t *testing.T) {
 	const docker, containers, containerd = "etc/docker/certs.d/registry.example.com:5000/", "etc/containers/certs.d/registry.example.com:5000/", "etc/containerd/certs.d/registry.example.com:5000/"
 	const bundle = "etc/ssl/certs/ca-certificates.crt"
 	const told = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\n  config_path = \"/etc/containerd/certs.d\" # here\n"
-	const hosts = "server = \"https://registry.example.com:5000\"\nca = \"ca.crt\"\n"
+	const hosts = "server = \"https://registry.example.com:5000\"\nca = \"ca.crt\"\n[host]\n"
 
 	for _, tt := range []struct {
 		name  string
@@ -69,7 +69,7 @@ func TestLookFindsWhatIsWrongOnAHost(t *testing.T) {
 		{"containerd not told", map[string]string{containerd + "hosts.toml": hosts, containerd + "ca.crt": right, "etc/containerd/config.toml": "# config_path = \"x\"\n[x]\nconfig_path = \"y\"\n"},
 			[]string{"containerd warning: ...names no config_path...containerd config dump...one restart", "containerd ok: "}},
 		{"containerd, no hosts.toml", map[string]string{containerd + "ca.crt": right, "etc/containerd/config.toml": told}, []string{"containerd ok: "}},
-		{"containerd, no ca in hosts.toml", map[string]string{containerd + "hosts.toml": "server = \"https://registry.example.com:5000\" # ca = \"ca.crt\"\n", containerd + "ca.crt": right, "etc/containerd/config.toml": told},
+		{"containerd, no ca in hosts.toml", map[string]string{containerd + "hosts.toml": "server = \"https://registry.example.com:5000\" # ca = \"ca.crt\"\n[host]\n", containerd + "ca.crt": right, "etc/containerd/config.toml": told},
 			[]string{"containerd warning: ...names no ca, and a .crt lies beside it", "containerd problem: "}},
 		{"containerd, a list", map[string]string{containerd + "hosts.toml": "[host.\"https://registry.example.com:5000\"]\n  ca = [\n    \"old.crt\", # before\n    \"/etc/ca/new.crt\",\n  ]\n",
 			containerd + "old.crt": wrong, "etc/ca/new.crt": right, "etc/containerd/config.toml": told}, []string{"containerd ok: "}},
@@ -78,7 +78,14 @@ func TestLookFindsWhatIsWrongOnAHost(t *testing.T) {
 		{"containerd, a file that is none", map[string]string{containerd + "hosts.toml": hosts, containerd + "ca.crt": "x", "etc/containerd/config.toml": told},
 			[]string{"containerd problem: ...is no CA", "containerd problem: "}},
 		{"containerd, no check", map[string]string{containerd + "hosts.toml": hosts + "skip_verify = true\n", containerd + "ca.crt": right, "etc/containerd/config.toml": told},
-			[]string{"containerd warning: line 3 of /etc/containerd/certs.d/registry.example.com:5000/hosts.toml switches the check of certificates off", "containerd ok: "}},
+			[]string{"containerd warning: line 4 of /etc/containerd/certs.d/registry.example.com:5000/hosts.toml switches the check of certificates off", "containerd ok: "}},
+		{"containerd, no section", map[string]string{containerd + "hosts.toml": "server = \"https://registry.example.com:5000\"\n", containerd + "ca.crt": right, "etc/containerd/config.toml": told},
+			[]string{"containerd warning: ...has no [host] section...containerd 1", "containerd ok: "}},
+		{"containerd, a certificate with its key", map[string]string{containerd + "ca.crt": right, containerd + "x.cert": right + "-----BEGIN PRIVATE KEY-----", "etc/containerd/config.toml": told}, []string{"containerd ok: "}},
+		{"containerd, a certificate without", map[string]string{containerd + "ca.crt": right, containerd + "x.cert": right, containerd + "y.key": "", "etc/containerd/config.toml": told},
+			[]string{"containerd problem: ...x.cert has no x.key", "containerd ok: "}},
+		{"containerd, a text", map[string]string{containerd + "ca.crt": right, containerd + "x.crt": "x", "etc/containerd/config.toml": told},
+			[]string{"containerd problem: ...x.crt is no CA...refuses every pull", "containerd ok: "}},
 		{"containerd, its other folder first", map[string]string{containerd + "ca.crt": right, "etc/containerd/certs.d/registry.example.com_5000_/ca.crt": wrong, "etc/containerd/config.toml": told},
 			[]string{"containerd problem: /etc/containerd/certs.d/registry.example.com_5000_ holds \"Old Root\""}},
 		{"containerd, the folder for all", map[string]string{"etc/containerd/certs.d/_default/ca.crt": right, "etc/containerd/config.toml": told}, []string{"containerd ok: ...by /etc/containerd/certs.d/_default"}},

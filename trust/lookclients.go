@@ -146,7 +146,9 @@ func (l *look) hostDir(parent string) string {
 var (
 	table      = regexp.MustCompile(`^\s*\[+\s*(.*?)\s*\]+\s*(#.*)?$`)
 	assignment = regexp.MustCompile(`^\s*([A-Za-z_]+)\s*=\s*(.*?)\s*$`)
-	inQuotes   = regexp.MustCompile(`"([^"]*)"|'([^']*)'`)
+	// hostSection begins one of the servers of a hosts.toml, or none.
+	hostSection = regexp.MustCompile(`(?m)^\s*\[\s*host\s*[].]`)
+	inQuotes    = regexp.MustCompile(`"([^"]*)"|'([^']*)'`)
 )
 
 // maxArray is the most lines of a list in a TOML file.
@@ -244,6 +246,14 @@ func (l *look) hosts(dir string) {
 			}
 		}
 	})
+	// Without a section containerd 1 passes over the file, and containerd 2 does
+	// not. Which one this is, no file says.
+	if !hostSection.Match(content) {
+		l.add(Containerd, Warning, fmt.Sprintf("%s has no [host] section", file),
+			"containerd 1 then passes over the whole file, and takes the .crt files beside it", "add a line  [host]  at its end")
+		l.judge(Containerd, dir, append(cas, l.folder(Containerd, dir).cas...))
+		return
+	}
 	if names, err := l.entries(dir); named == 0 && err == nil && slices.ContainsFunc(names, func(n string) bool { return path.Ext(n) == ".crt" }) {
 		l.add(Containerd, Warning, fmt.Sprintf("%s names no ca, and a .crt lies beside it", file),
 			"containerd takes a .crt by itself only where there is no hosts.toml", fmt.Sprintf("add the line  ca = \"ca.crt\"  to %s, for https://%s", file, l.host))

@@ -116,9 +116,10 @@ func (p *Plan) podman(ca string) {
 const marker = "# made by: regward trust\n"
 
 // hostsTOML names no other server and no way around: containerd asks the host
-// itself and believes it by the file beside.
+// itself, once, and believes it by the file beside. The empty section is for
+// containerd 1, which passes over the whole file without one.
 func (p *Plan) hostsTOML() string {
-	return marker + fmt.Sprintf("server = \"https://%s\"\nca = \"ca.crt\"\n", p.Host)
+	return marker + fmt.Sprintf("server = \"https://%s\"\nca = \"ca.crt\"\n\n[host]\n", p.Host)
 }
 
 const containerdDir = "/etc/containerd/certs.d"

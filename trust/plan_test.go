@@ -142,7 +142,7 @@ func TestShellLeavesAloneWhatOthersWrote(t *testing.T) {
 	if got := read("etc/containerd/certs.d/mine.example/hosts.toml"); got != "server = \"https://mirror.example\"\n" {
 		t.Errorf("hosts.toml of others: %q", got)
 	}
-	if got, want := read("etc/containerd/certs.d/registry.example:5000/hosts.toml"), "# made by: regward trust\nserver = \"https://registry.example:5000\"\nca = \"ca.crt\"\n"; got != want {
+	if got, want := read("etc/containerd/certs.d/registry.example:5000/hosts.toml"), "# made by: regward trust\nserver = \"https://registry.example:5000\"\nca = \"ca.crt\"\n\n[host]\n"; got != want {
 		t.Errorf("hosts.toml: %q, want %q", got, want)
 	}
 	want := "debug = true\n\n[registry.\"mine.example\"]\n  ca = [\"" + root + "/etc/buildkit/certs.d/mine.example/ca.crt\"]\n" +
