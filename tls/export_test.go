@@ -17,3 +17,38 @@ func (s *Source) InUse() *tls.Certificate { return s.inUse.Load().cert }
 func ParsePair(chain, key []byte) (*tls.Certificate, error) {
 	return pair{"tls.crt", "tls.key"}.parse(chain, key)
 }
+
+// Bounds that tests hit.
+const (
+	MaxStored = maxStored
+	MaxKeys   = maxKeys
+)
+
+// SetLease makes r's locks last for d, in place of 30 seconds.
+func (r *Redis) SetLease(d time.Duration) { r.lease = d }
+
+// HoldsUnrenewed makes r forget to renew the lock name, as a process that hangs
+// does.
+func (r *Redis) HoldsUnrenewed(name string) {
+	l, _ := r.locks.take(name)
+	l.end()
+	l.ended.Wait()
+	r.locks.put(name, l)
+}
+
+// Tidy is tidy of all that is older than now.
+func (f *Folder) Tidy() { f.tidy(time.Now().Add(time.Second)) }
+
+// CertKey is where the certificate of a directory for host is stored.
+func CertKey(directory, host string) string { return certKey(issuerName(directory), host) }
+
+// Words is what is said of err after these challenges failed, as "kind: detail",
+// and when the next try is.
+func (o ACMEOptions) Words(err error, failures int, now time.Time, challenges ...[2]string) (string, time.Duration) {
+	m := &manager{o: o}
+	try := &attempt{host: o.Hosts[0]}
+	for _, c := range challenges {
+		try.challenges = append(try.challenges, failedChallenge{c[0], c[1]})
+	}
+	return try.words(m, err), try.wait(err, failures, now)
+}
