@@ -125,6 +125,19 @@ func TestLookWithoutAPort(t *testing.T) {
 	}
 }
 
+// docker takes any certificate from loopback, and stumbles over half a pair even
+// so.
+func TestLookAtLoopback(t *testing.T) {
+	root := makeCA(t, "Acme Root", nil)
+	chain := chainOf(makeLeaf(t, root, "localhost", "127.0.0.1"), root)
+	for _, host := range []string{"localhost:5000", "127.0.0.1:5000"} {
+		got := Look(tree(t, map[string]string{dockerd: "", "etc/docker/certs.d/" + host + "/x.key": ""}), host, chain)
+		if len(got) != 2 || got[0].Level != Problem || got[1].Level != OK {
+			t.Errorf("%s: %+v", host, got)
+		}
+	}
+}
+
 // That a certificate has ended is no question of whom to trust, and another
 // check's finding.
 func TestLookIsNotAboutDates(t *testing.T) {

@@ -97,6 +97,9 @@ func (p *Plan) docker(ca string) {
 	f := p.caFile("/etc/docker/certs.d", ca)
 	p.Steps = []Step{{"On each docker host, as root:", put(f)}}
 	p.Restart = "No restart is needed: the daemon reads the folder at each pull, push and login."
+	if p.Host.loopback() {
+		p.note("A docker daemon takes any certificate from its own machine (127.0.0.0/8): there it needs none of this.")
+	}
 	p.note("docker 28 and older with the containerd image store (docker info shows io.containerd.snapshotter) fetches tokens by the system's store alone: there --for system is needed too, and a restart of docker.")
 	p.note("Rootless docker looks in ~/.config/docker/certs.d/%s.", p.Host)
 	p.note("Docker Desktop takes the CAs of the macOS keychain or of the Windows store when it starts: --for system on that machine, then restart Docker Desktop.")

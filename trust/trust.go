@@ -95,6 +95,13 @@ func (h Host) Address() string {
 	return net.JoinHostPort(h.Name, h.Port)
 }
 
+// loopback reports whether the host is this machine itself, by its name. docker
+// takes any certificate from there (X07).
+func (h Host) loopback() bool {
+	addr, err := netip.ParseAddr(h.Name)
+	return h.Name == "localhost" || err == nil && addr.Is4() && addr.IsLoopback()
+}
+
 // underscored is the other name that containerd has for a folder, and the one it
 // looks for first: host_port_. Without a port there is none.
 func (h Host) underscored() string {
