@@ -2,6 +2,7 @@ package doctor_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -47,6 +48,7 @@ type fake struct {
 	realm     http.HandlerFunc
 	upload    http.HandlerFunc // of POST
 	patch     http.HandlerFunc
+	post      int              // the realm's answer to POST; 0: 404
 	other     http.HandlerFunc // all paths but the ping, before a token is asked for
 	rights    []string
 	opaque    bool
@@ -60,7 +62,7 @@ type fake struct {
 }
 
 func newFake() *fake {
-	now := time.Now()
+	now := time.Now().Truncate(time.Second) // as a Date has it
 	return &fake{
 		now: now, sent: []int{0, 1}, rights: []string{"pull", "push", "delete"},
 		leaf: &x509.Certificate{
@@ -88,6 +90,8 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Date", f.now.UTC().Format(http.TimeFormat))
 	}
 	switch {
+	case r.URL.Path == "/token" && r.Method == http.MethodPost:
+		w.WriteHeader(cmp.Or(f.post, http.StatusNotFound))
 	case r.URL.Path == "/token" && f.realm != nil:
 		f.realm(w, r)
 	case r.URL.Path == "/token":

@@ -16,7 +16,7 @@ const skew = time.Minute
 func (e *examination) askPing(ctx context.Context) string {
 	r, err := e.ask(ctx, http.MethodGet, e.url("/v2/"), nil, nil)
 	if err != nil {
-		return e.sayNoAnswer(err)
+		return e.sayNoAnswer(ctx, err)
 	}
 	e.ping = r
 	if why := e.wrongPing(r); why != "" {
@@ -31,7 +31,7 @@ func (e *examination) askPing(ctx context.Context) string {
 	return ""
 }
 
-func (e *examination) sayNoAnswer(err error) string {
+func (e *examination) sayNoAnswer(ctx context.Context, err error) string {
 	what := "GET /v2/: "
 	switch {
 	case isCertificate(err):
@@ -40,7 +40,7 @@ func (e *examination) sayNoAnswer(err error) string {
 		e.problem("client-certificate", what+"the server ends TLS: "+alertOf(err), "it insists on a client certificate", e.pairFix())
 	case isTimeout(err):
 		e.problem("answer", what+"no answer in "+e.o.Step.String(), "something accepts connections and does not answer: the registry hangs, or a proxy cannot reach it", "ask the registry directly, without its proxy, and look into the proxy's log")
-	case strings.Contains(err.Error(), "malformed HTTP"):
+	case strings.Contains(err.Error(), "malformed HTTP"), e.at.Scheme == "http" && e.banner(ctx) != "": // who speaks first
 		e.problem("port", what+"what comes back is no HTTP", "something else listens on port "+e.at.Port, "use the registry's port")
 	default:
 		e.problem("answer", what+reason(err), "the connection ends without an answer", "look into the log of what listens on port "+e.at.Port)

@@ -32,15 +32,14 @@ func secretsOf(o Options) func(string) string {
 	return strings.NewReplacer(pairs...).Replace
 }
 
-// clean makes a text fit for a terminal and a log. Lines of its own it may
-// have.
+// clean makes a text fit for one line of a terminal or a log.
 func (e *examination) clean(s string) string {
 	s = e.hide(s)
 	if len(s) > maxWords {
 		s = cut(s, maxWords)
 	}
 	return strings.Map(func(r rune) rune {
-		if r != '\n' && !unicode.IsPrint(r) {
+		if !unicode.IsPrint(r) {
 			return '?'
 		}
 		return r
