@@ -115,7 +115,7 @@ func (e *examination) checkLocation(r reply) *url.URL {
 		right = false
 	}
 	if right {
-		e.ok("location", "uploads go on at "+place(u))
+		e.ok("location", "uploads go on at "+place(u.ResolveReference(&url.URL{Path: "."})))
 	}
 	own := *u
 	own.Scheme, own.Host, own.User = r.url.Scheme, r.url.Host, nil
@@ -151,7 +151,7 @@ func (e *examination) sendChunk(ctx context.Context, at *url.URL) *url.URL {
 		e.sayCut(err)
 		return nil
 	}
-	e.skip("whether a proxy stores each body before it passes it on cannot be seen from outside; nginx: proxy_request_buffering off;", "buffering")
+	e.skip("whether a proxy stores each body before it passes it on cannot be seen from outside; nginx: proxy_request_buffering off", "buffering")
 	if !r.is(http.StatusAccepted, http.StatusNoContent) {
 		e.sayBody(r)
 		return nil

@@ -145,18 +145,12 @@ func printReport(w io.Writer, r doctor.Report) error {
 			}
 		}
 	}
-	for i, u := range r.NotTried {
-		if i > 0 && u.Why == r.NotTried[i-1].Why {
-			fmt.Fprintf(&b, ", %s", u.Check)
-			continue
+	for i := 0; i < len(r.NotTried); {
+		why, checks := r.NotTried[i].Why, []string{}
+		for ; i < len(r.NotTried) && r.NotTried[i].Why == why; i++ {
+			checks = append(checks, r.NotTried[i].Check)
 		}
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		fmt.Fprintf(&b, "not tried  %s: %s", u.Why, u.Check)
-	}
-	if len(r.NotTried) > 0 {
-		b.WriteByte('\n')
+		fmt.Fprintf(&b, "not tried  %s: %s\n", strings.Join(checks, ", "), why)
 	}
 	fmt.Fprintf(&b, "\n%s: %s, %s, %s, %d in order, %d not tried\n", r.URL, plural(r.Count(doctor.Problem), "problem"),
 		plural(r.Count(doctor.Warning), "warning"), plural(r.Count(doctor.Note), "note"), r.Count(doctor.OK), len(r.NotTried))
