@@ -8,5 +8,5 @@ const (
 	randomCuts       = 1000
 	idleConnections  = 10_000
 	idleByHTTP2      = 2_000
-	abortedPulls     = 500
+	abortedPulls     = 200
 )
