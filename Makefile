@@ -2,7 +2,7 @@
 # all; `go run ./cmd/regward demo` shows the main job.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build test unit e2e lint tools fuzz bench demo
+.PHONY: build test unit e2e soak lint tools fuzz bench demo
 
 build: ## the program, static, as it is released
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/regward ./cmd/regward
@@ -15,6 +15,9 @@ unit:
 
 e2e: ## the real clients and registries
 	cd e2e && go test -race -timeout 40m ./...
+
+soak: ## an hour of mixed traffic (SOAK=3m: less), then 1000 reloads, 10,000 cuts and the like under load; never on every change
+	cd e2e && SOAK=$(or $(SOAK),1h) go test -tags soak -timeout 0 -v -run 'TestSoak|TestG[0-9]+_' .
 
 tools: ## what the tests need: Debian packages and a few Go programs
 	scripts/install-test-tools
