@@ -48,7 +48,7 @@ func TestADirectoryWithACertificateOfAnUnknownCAIsTold(t *testing.T) {
 	ca := startPebble(t, caOptions{http: a.http, tls: a.port})
 	a.asks(t, ca, []string{theHost}, "acme_ca_file: "+other.caFile)
 	a.begin(t)
-	a.says(t, "certificate for "+theHost+" not obtained: ", "unknown authority", "tls.acme_ca_file")
+	a.says(t, "certificate for "+theHost+" not obtained: ", "does not come from the CA in tls.acme_ca_file")
 	// Put right, a reload is enough.
 	a.asks(t, ca, []string{theHost})
 	a.reload(t)

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptrace"
 	"testing"
@@ -38,7 +40,10 @@ func (s *stays) asks(t testing.TB, old bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body) // else HTTP/1.1 gives the connection up
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
 	if response.StatusCode != http.StatusUnauthorized {
 		t.Fatalf("GET %s: %s", s.url, response.Status)
 	}
@@ -96,9 +101,9 @@ func TestModesChangeWithoutAnInterruption(t *testing.T) {
 	a.frame = files + a.bare
 	a.configure(t, teamRules)
 	a.serve(t)
-	transport := newTransport()
-	t.Cleanup(transport.CloseIdleConnections)
-	client := a.connected(t, "localhost", transport)
+	transport := a.transport(t)
+	transport.TLSClientConfig.RootCAs, transport.TLSClientConfig.ServerName = suite.certs.pool, "localhost"
+	client := a.connected(t, theHost, transport)
 
 	a.asks(t, ca, []string{theHost, "docker.example.test"})
 	a.reload(t)

@@ -11,44 +11,29 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// nearItsEnd is how long certificates live that are to be renewed as soon as
-// they are there, and can be served all the while.
-const nearItsEnd = 10 * time.Minute
-
-// renewing is an instance that serves what it had stored, and waits for a CA
-// that says nothing yet; the returned function lets the CA go on.
-func renewing(t testing.TB, upstream string) (a *asking, goOn func()) {
-	t.Helper()
-	a = newAsking(t, upstream)
-	ca := startPebble(t, caOptions{http: a.http, tls: a.port, validity: nearItsEnd, nonces: 20})
-	a.asks(t, ca, []string{theHost})
-	a.issued(t, theHost)
-	goOn = ca.silence(t)
-	a.again(t, false)
-	return a, goOn
-}
+// shortLived is a life of which an eighth is half a minute: so long nobody asks
+// the CA again, whatever it suggests.
+const shortLived = 4 * time.Minute
 
 func TestARenewalInterruptsNobody(t *testing.T) {
 	t.Parallel()
 	u := startUpstream(t, distribution)
 	u.has(t, "library/hello:1", small(t))
 	u.has(t, "library/large:1", image(t, 32<<20))
-	a, goOn := renewing(t, u.config)
-	was := a.serial(t, theHost)
+	a := newAsking(t, u.config)
+	ca := startPebble(t, caOptions{http: a.http, tls: a.port, validity: shortLived, nonces: 20})
+	a.asks(t, ca, []string{theHost})
+	a.issued(t, theHost)
+	shown, err := a.shows(theHost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca.suggests(t, shown)
 	client := a.connected(t, theHost, a.transport(t))
 	finish := a.startPull(t, theHost, "library/large:1")
 
-	goOn()
 	a.says(t, "certificate for "+theHost+" renewed")
-	eventually(t, "the new certificate is shown", time.Minute, func() error {
-		if now := a.serial(t, theHost); now == was {
-			return errors.New("it is the old one")
-		}
-		return nil
-	})
-	if _, err := a.shows(theHost); err != nil {
-		t.Error(err)
-	}
+	a.showsAnother(t, shown.SerialNumber.String())
 	a.tellsExpiry(t, theHost)
 	client.asks(t, true)
 	if err := finish(); err != nil {
@@ -57,8 +42,21 @@ func TestARenewalInterruptsNobody(t *testing.T) {
 	a.pulls(t, theHost, "library/hello:1", a.transport(t))
 }
 
-// startPull reads the beginning of a layer; finish reads the rest, and fails
-// if that is not what its digest says.
+// showsAnother waits for a certificate that clients believe and that is not
+// was.
+func (a *asking) showsAnother(t testing.TB, was string) {
+	t.Helper()
+	eventually(t, "the new certificate is shown", acmeTime, func() error {
+		c, err := a.shows(theHost)
+		if err == nil && c.SerialNumber.String() == was {
+			err = errors.New("it is the old one")
+		}
+		return err
+	})
+}
+
+// startPull reads a layer as over a slow line; finish reads the rest, and fails
+// if the whole is not what its digest says.
 func (a *asking) startPull(t testing.TB, host, image string) (finish func() error) {
 	t.Helper()
 	ref, err := name.ParseReference(fmt.Sprintf("%s:%d/%s", host, a.port, image))
@@ -77,40 +75,53 @@ func (a *asking) startPull(t testing.TB, host, image string) (finish func() erro
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.CopyN(io.Discard, r, 1000); err != nil {
-		t.Fatal(err)
-	}
-	return func() error {
+	hurry, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		pace := time.NewTicker(100 * time.Millisecond)
+		defer pace.Stop()
+		for slow := true; slow; {
+			if _, err := io.CopyN(io.Discard, r, 20_000); err != nil {
+				done <- errors.Join(err, r.Close())
+				return
+			}
+			select {
+			case <-hurry:
+				slow = false
+			case <-pace.C:
+			}
+		}
 		_, err := io.Copy(io.Discard, r)
-		return errors.Join(err, r.Close())
-	}
+		done <- errors.Join(err, r.Close())
+	}()
+	return func() error { close(hurry); return <-done }
 }
 
+// The CA is gone when half of a short life is over, and comes back.
 func TestARenewalThatFailsIsToldAndTriedAgain(t *testing.T) {
 	t.Parallel()
 	a := newAsking(t, "http://127.0.0.1:1")
-	ca := startPebble(t, caOptions{http: a.http, tls: a.port, validity: nearItsEnd})
+	ca := startPebble(t, caOptions{http: a.http, tls: a.port, validity: time.Minute})
 	a.asks(t, ca, []string{theHost})
 	a.issued(t, theHost)
-	was := a.serial(t, theHost)
 	ca.line.cut()
-	a.again(t, false)
-	if now := a.serial(t, theHost); now != was {
-		t.Error("another certificate, and there is no CA")
+	shown, err := a.shows(theHost)
+	if err != nil {
+		t.Fatal(err)
 	}
-	a.says(t, "certificate for "+theHost+" not renewed: ", "connection refused")
-	a.says(t, "certificate for "+theHost, "expires in", "connection refused") // M4
-	if _, err := a.shows(theHost); err != nil {
+	a.says(t, "certificate for "+theHost+" not renewed: ", ca.line.at, "connection refused", "trying again in ")
+	if now, err := a.shows(theHost); err != nil || !now.Equal(shown) {
+		t.Errorf("the old certificate is not shown any more: %v", err)
+	}
+	if err := a.ready(); err != nil {
 		t.Error(err)
 	}
+	status := command(t, nil, suite.regward, "--config", a.file, "status").works(t)
+	status.says(t, "certificate "+theHost+": ends ", "not renewed: ", "connection refused")
+	a.reload(t)
+	a.says(t, "certificate for "+theHost, "expires ", "could not be renewed: ", "connection refused") // M4
 	ca.line.mend(t)
 	a.says(t, "certificate for "+theHost+" renewed")
-	eventually(t, "the new certificate is shown", time.Minute, func() error {
-		if a.serial(t, theHost) == was {
-			return errors.New("it is the old one")
-		}
-		return nil
-	})
+	a.showsAnother(t, shown.SerialNumber.String())
 }
 
 // A certificate that ended while nothing ran is shown until there is another:
@@ -122,8 +133,8 @@ func TestAStartWithAnExpiredStoredCertificateServesItMeanwhile(t *testing.T) {
 	a.asks(t, ca, []string{theHost})
 	a.begin(t)
 	a.says(t, "certificate for "+theHost+" obtained")
-	was := a.serial(t, theHost)
 	ca.line.cut()
+	was := a.serial(t, theHost)
 	a.proc.kill()
 	time.Sleep(20 * time.Second) // the CA has no clock to be moved
 	a.begin(t)
@@ -131,7 +142,42 @@ func TestAStartWithAnExpiredStoredCertificateServesItMeanwhile(t *testing.T) {
 	if a.serial(t, theHost) != was {
 		t.Error("another certificate, and there is no CA")
 	}
-	a.says(t, "certificate for "+theHost, "expired on ")
+	a.says(t, "certificate for "+theHost, "expired on ", "clients refuse it")
 	ca.line.mend(t)
 	a.says(t, "certificate for "+theHost+" renewed")
+}
+
+// Of several instances one renews. The others find that when they look: by
+// themselves some times a day, and at a reload.
+func TestInstancesWithOneRedisRenewOnceBetweenThem(t *testing.T) {
+	t.Parallel()
+	redis := startRedis(t)
+	f := []*asking{newAsking(t, "http://127.0.0.1:1"), newAsking(t, "http://127.0.0.1:1")}
+	ca := startPebble(t, caOptions{http: f[0].http, tls: f[1].port})
+	for _, a := range f {
+		a.asks(t, ca, []string{theHost})
+		a.configure(t, teamRules+redis.config("")+sharedKey())
+		a.begin(t)
+	}
+	for _, a := range f {
+		a.has(t, theHost)
+	}
+	shown, err := f[0].shows(theHost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	had := ca.orders() // a challenge that nobody answered may have cost one
+	ca.suggests(t, shown)
+	was := shown.SerialNumber.String()
+	eventually(t, "one has renewed", acmeTime, func() error {
+		if f[0].serial(t, theHost) == was && f[1].serial(t, theHost) == was {
+			return errors.New("both show the old certificate")
+		}
+		return nil
+	})
+	for _, a := range f {
+		a.reload(t)
+		a.showsAnother(t, was)
+	}
+	oneCertificate(t, ca, f, had+1)
 }

@@ -112,26 +112,40 @@ func TestKillsDuringTheFirstIssueLeaveNothingHalf(t *testing.T) {
 	}
 }
 
-// Here every start has a certificate to serve and one to write, since they are
-// near their end as soon as they are made.
+// Here every start has a certificate to serve and one to write: the CA wants
+// each replaced at once.
 func TestKillsDuringRenewalsLoseNoCertificate(t *testing.T) {
 	t.Parallel()
 	a := newAsking(t, "http://127.0.0.1:1")
-	ca := startPebble(t, caOptions{http: a.http, tls: a.port, validity: 10 * time.Minute})
+	ca := startPebble(t, caOptions{http: a.http, tls: a.port})
 	a.asks(t, ca, []string{theHost})
 	a.issued(t, theHost)
-	for i := range 20 {
+	const kills = 20
+	for i := range kills {
+		shown, err := a.shows(theHost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ca.suggests(t, shown)
+		time.Sleep(time.Duration(rand.Int64N(int64(1500 * time.Millisecond)))) // the moment is the test's subject
 		a.proc.kill()
-		what := fmt.Sprintf("kill %d", i)
+		what := fmt.Sprintf("kill %d", i+1)
 		a.nothingHalf(t, what)
 		a.begin(t)
 		eventually(t, what+": it is ready", 30*time.Second, a.ready)
-		if _, err := a.shows(theHost); err != nil {
+		now, err := a.shows(theHost)
+		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		time.Sleep(time.Duration(rand.Int64N(int64(1500 * time.Millisecond))))
+		if now.NotAfter.Before(shown.NotAfter) {
+			t.Errorf("%s: it shows an older certificate than before", what)
+		}
 	}
-	t.Logf("%d orders", ca.orders())
+	n := ca.orders()
+	t.Logf("%d orders of %d starts", n, kills+1)
+	if n < 3 || n > kills+2 {
+		t.Errorf("%d orders of %d starts, each of which was to renew", n, kills+1)
+	}
 }
 
 // answersHealth waits until the program runs, whatever it waits for itself.
@@ -167,7 +181,7 @@ func (a *asking) nothingHalf(t testing.TB, when string) {
 			if block == nil {
 				t.Errorf("%s: %s is half: %d bytes", when, file, len(b))
 			}
-			if _, err := tls.X509KeyPair(b, b); filepath.Ext(file) == ".pem" && err != nil {
+			if _, err := tls.X509KeyPair(b, b); strings.Contains(file, "/certificates/") && err != nil {
 				t.Errorf("%s: %s: %v", when, file, err)
 			}
 		case ".json":

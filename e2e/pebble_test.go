@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"bytes"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -132,6 +135,30 @@ func (p *pebble) root() (string, error) {
 		p.known = string(b)
 	}
 	return p.known, err
+}
+
+// suggests makes it tell whoever asks when to renew c: an hour ago. A window of
+// seconds would not be believed.
+func (p *pebble) suggests(t testing.TB, c *x509.Certificate) {
+	t.Helper()
+	ago := time.Now().UTC().Add(-time.Hour)
+	window := fmt.Sprintf(`{"suggestedWindow":{"start":%q,"end":%q}}`, ago.Format(time.RFC3339), ago.Add(10*time.Minute).Format(time.RFC3339))
+	body, err := json.Marshal(map[string]string{
+		"Certificate": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})), "ARIResponse": window,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: newTransport(), Timeout: 10 * time.Second}
+	defer client.CloseIdleConnections()
+	r, err := client.Post("https://"+p.management+"/set-renewal-info/", "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body.Close()
+	if r.StatusCode != http.StatusOK {
+		t.Fatalf("set-renewal-info: %s", r.Status)
+	}
 }
 
 // orders is how many it has taken; those it refused for a nonce do not count.
