@@ -84,7 +84,7 @@ func TestDoctorPrintsProblemsFirstAndASum(t *testing.T) {
 func TestDoctorLooksAtThisHostsTrustFolders(t *testing.T) {
 	host, ca := openRegistry(t)
 	root := t.TempDir()
-	folder := filepath.Join(root, "etc/docker/certs.d", host)
+	folder := filepath.Join(root, "etc/containers/certs.d", host)
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -98,14 +98,14 @@ func TestDoctorLooksAtThisHostsTrustFolders(t *testing.T) {
 			t.Fatalf("%v: %s%s", err, out, errs)
 		}
 		for _, f := range report.Findings {
-			if f.Check == "trust-docker" {
+			if f.Check == "trust-podman" {
 				return code, f.Level
 			}
 		}
 		return code, ""
 	}
 	if code, level := find(); code != exitFailed || level != "problem" {
-		t.Errorf("without the CA: exit code %d, trust-docker %q; want %d and a problem", code, level, exitFailed)
+		t.Errorf("without the CA: exit code %d, trust-podman %q; want %d and a problem", code, level, exitFailed)
 	}
 	text, err := os.ReadFile(ca)
 	if err != nil {
@@ -115,6 +115,6 @@ func TestDoctorLooksAtThisHostsTrustFolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	if code, level := find(); code != exitDone || level != "ok" {
-		t.Errorf("with the CA: exit code %d, trust-docker %q; want %d and ok", code, level, exitDone)
+		t.Errorf("with the CA: exit code %d, trust-podman %q; want %d and ok", code, level, exitDone)
 	}
 }
