@@ -27,7 +27,11 @@ func (u *Upstream) Probe(ctx context.Context) (Probe, error) {
 	var foreign *ForeignRealmError
 	var realm *realmError
 	var ours *httpError
+	var secure *tlsError
+	err = u.inWords(err)
 	switch {
+	case errors.As(err, &secure):
+		p.Wrong = secure.words
 	case errors.As(err, &refused):
 		p.Login, err = refused.reason, nil
 	case errors.As(err, &foreign):

@@ -357,7 +357,7 @@ func (u *Upstream) failed(ctx context.Context, err error) error {
 		errors.As(err, &timeout) && timeout.Timeout():
 		return refuse(http.StatusGatewayTimeout, "UNAVAILABLE", "the registry behind this one does not answer in time; try again later").from(err)
 	}
-	return broken(err)
+	return broken(u.inWords(err))
 }
 
 // broken is an upstream that cannot be reached or does not make sense.

@@ -181,6 +181,9 @@ func (l *login) roundTrip(ctx context.Context, scope, value string, req *hopRequ
 	if err != nil {
 		return nil, err
 	}
+	if err := l.u.refusedCertificate(resp); err != nil {
+		return nil, err
+	}
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests && value != "" && lockedOut(resp.Header, resp.Body):
 		drop(resp)

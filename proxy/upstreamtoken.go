@@ -231,5 +231,8 @@ func (u *Upstream) small(req *http.Request) (status int, header http.Header, bod
 	if len(body) > maxTokenReply {
 		return 0, nil, nil, errors.New("the answer is too long")
 	}
-	return resp.StatusCode, resp.Header, body, nil
+	if u.ownHost(req.URL) {
+		err = u.aboutCertificate(resp.StatusCode, resp.Header, body)
+	}
+	return resp.StatusCode, resp.Header, body, err
 }
