@@ -11,9 +11,13 @@ import (
 	"go.uber.org/zap"
 )
 
-// partTime is how long idle connections are waited for when another process
-// serves already: by then net/http has closed them (newHTTPServer).
-const partTime = 60 * time.Second
+const (
+	// partTime is how long idle connections are waited for when another process
+	// serves already: by then net/http has closed them (newHTTPServer).
+	partTime = 60 * time.Second
+	// firstTime is how long those are waited for who have just connected.
+	firstTime = time.Second
+)
 
 // drain lets running transfers end: not ready at once but still accepting for
 // shutdown_delay, while balancers notice; then no new connections, and
@@ -41,8 +45,8 @@ func (s *server) drain(signals <-chan os.Signal) error {
 // the same sockets. Clients that keep a connection open are told to open another;
 // whoever is idle for long is closed.
 func (s *server) handOver(signals <-chan os.Signal) error {
-	s.listeners.leave()
 	s.leaving.Store(true)
+	s.listeners.handOver()
 	if s.shared.client == nil {
 		s.shared.close() // what is kept in state_dir is the other one's to write
 	}
@@ -52,24 +56,30 @@ func (s *server) handOver(signals <-chan os.Signal) error {
 	defer cancel()
 	ctx, cancelTimeout := context.WithTimeout(ctx, time.Duration(s.live.Load().cfg.ShutdownTimeout))
 	defer cancelTimeout()
-	probes, cancelProbes := context.WithTimeout(ctx, 10*time.Second)
-	_ = s.listeners.shutdown(probes, false)
-	cancelProbes()
+	idle, cancelIdle := context.WithTimeout(ctx, partTime)
+	defer cancelIdle()
+	awaitUntil(idle, func() bool { return s.listeners.conns.Load() == 0 })
+	_ = s.listeners.shutdown(idle, false)
+	return s.finish(ctx)
+}
 
-	parted := time.NewTimer(partTime)
-	defer parted.Stop()
-	look := time.NewTicker(50 * time.Millisecond)
+// awaitUntil looks again and again whether it is so, while ctx lasts. What is so has
+// been for a moment when it returns.
+func awaitUntil(ctx context.Context, so func() bool) {
+	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
-	for waiting := true; waiting && s.listeners.conns.Load() > 0; {
+	for before := false; ; {
+		is := so()
+		if is && before {
+			return
+		}
+		before = is
 		select {
 		case <-look.C:
-		case <-parted.C:
-			waiting = false
 		case <-ctx.Done():
-			waiting = false
+			return
 		}
 	}
-	return s.finish(ctx)
 }
 
 // finish ends what serves clients, until ctx ends in peace.

@@ -37,8 +37,9 @@ type listeners struct {
 	admin []net.Addr
 	probe []net.Addr
 
-	left  atomic.Bool  // another process accepts now
-	conns atomic.Int64 // open ones of clients
+	left  atomic.Bool  // nothing more is accepted, or by another process
+	conns atomic.Int64 // open ones
+	fresh sync.Map     // net.Conn: those that no request has come by yet
 }
 
 // listening is one listener and its server.
@@ -46,9 +47,10 @@ type listening struct {
 	net.Listener
 	server *http.Server
 	tls    bool
-	public bool         // drained at the end; the others answer until then
-	name   string       // its address, as the configuration has it
-	socket net.Listener // below what is on it
+	public bool          // drained at the end; the others answer until then
+	name   string        // its address, as the configuration has it
+	socket net.Listener  // below what is on it
+	over   chan struct{} // closed when it accepts no more, and all that it has accepted is the server's
 }
 
 // listen opens everything the configuration names. Only the redirecting
@@ -56,8 +58,8 @@ type listening struct {
 func (s *server) listen() error {
 	cfg := s.first
 	words := &headerWords{log: s.log, now: s.now}
-	public := s.newHTTPServer(s.parting(s.handler))
-	public.ConnContext, public.ConnState = proxy.WithConn, s.listeners.count
+	public := s.newHTTPServer(s.handler)
+	public.ConnContext = proxy.WithConn
 	// Moved while a transfer goes on, and while the upstream may take its time.
 	for i := range cfg.Upstreams {
 		public.WriteTimeout = max(public.WriteTimeout, time.Duration(cfg.IdleTimeout+cfg.Upstreams[i].HeaderTimeout))
@@ -70,7 +72,7 @@ func (s *server) listen() error {
 			s.listeners.first = l.Addr()
 		}
 		clients := patient{&fronted{l, s.senders, false, headerTime, words}, time.Duration(cfg.IdleTimeout)}
-		return listening{clients, public, public.TLSConfig != nil, true, name, l}
+		return listening{clients, public, public.TLSConfig != nil, true, name, l, nil}
 	})
 	if err != nil {
 		return err
@@ -91,7 +93,7 @@ func (s *server) listen() error {
 	admin.ReadTimeout = 10 * time.Second
 	err = s.openAll("admin.listen", cfg.Admin.Listen, adminSocket, func(l net.Listener, name string) listening {
 		s.listeners.admin = append(s.listeners.admin, l.Addr())
-		return listening{l, admin, false, false, name, l}
+		return listening{l, admin, false, false, name, l, nil}
 	})
 	if err != nil {
 		return err
@@ -100,7 +102,7 @@ func (s *server) listen() error {
 	health.ReadTimeout, health.WriteTimeout = 10*time.Second, 30*time.Second
 	return s.openAll("health.listen", cfg.Health.Listen, publicSocket, func(l net.Listener, name string) listening {
 		s.listeners.probe = append(s.listeners.probe, l.Addr())
-		return listening{l, health, false, false, name, l}
+		return listening{l, health, false, false, name, l, nil}
 	})
 }
 
@@ -140,7 +142,11 @@ func httpListenFailed(addr string, err error) string {
 	if errors.As(err, &number) {
 		cause = number.Error()
 	}
-	return fmt.Sprintf("tls.http_listen: cannot listen on %s (%s): nothing redirects http to https there. Set tls.http_listen: off to silence this.", addr, cause)
+	without := "nothing redirects http to https there"
+	if cfg.TLS.Mode == configs.TLSACME && !cfg.TLS.ACMEDNS.Set() {
+		without = fmt.Sprintf("HTTP-01 is off; TLS-ALPN-01 on %s still works", cfg.Listen[0])
+	}
+	return fmt.Sprintf("tls.http_listen: cannot listen on %s (%s): %s. Set tls.http_listen: off to silence this.", addr, cause, without)
 }
 
 // listenAdvice is what to do about err, "" if that is not known.
@@ -189,6 +195,7 @@ func openListener(addr string, mode os.FileMode) (net.Listener, error) {
 func (ls *listeners) add(l listening) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	l.over = make(chan struct{})
 	ls.all = append(ls.all, l)
 }
 
@@ -199,6 +206,7 @@ func (ls *listeners) serve() <-chan error {
 	failed := make(chan error, len(ls.all))
 	for _, l := range ls.all {
 		go func() {
+			defer close(l.over)
 			var err error
 			if l.tls {
 				err = l.server.ServeTLS(l.Listener, "", "")
@@ -213,13 +221,38 @@ func (ls *listeners) serve() <-chan error {
 	return failed
 }
 
-// count is told of every connection of a client that opens or ends.
-func (ls *listeners) count(_ net.Conn, state http.ConnState) {
+// count is told of every connection that opens, is used or ends.
+func (ls *listeners) count(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		ls.conns.Add(1)
+		ls.fresh.Store(c, nil)
+		return
 	case http.StateClosed, http.StateHijacked:
 		ls.conns.Add(-1)
+	}
+	ls.fresh.Delete(c)
+}
+
+// unheard reports whether somebody has connected and sent no request yet.
+func (ls *listeners) unheard() (is bool) {
+	ls.fresh.Range(func(any, any) bool {
+		is = true
+		return false
+	})
+	return is
+}
+
+// leave stops accepting on the public listeners, or on the others. What has been
+// accepted is known to its server then: one that is shut down between the two
+// forgets a connection.
+func (ls *listeners) leave(public bool) {
+	ls.left.Store(true)
+	for _, l := range ls.all {
+		if l.public == public {
+			l.Listener.Close()
+			<-l.over
+		}
 	}
 }
 
@@ -228,6 +261,11 @@ func (ls *listeners) count(_ net.Conn, state http.ConnState) {
 func (ls *listeners) shutdown(ctx context.Context, public bool) error {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	ls.leave(public)
+	// net/http forgets a first request that comes from now on.
+	short, cancel := context.WithTimeout(ctx, firstTime)
+	defer cancel()
+	awaitUntil(short, func() bool { return !ls.unheard() })
 	var errs []error
 	done := map[*http.Server]bool{}
 	for _, l := range ls.all {

@@ -253,7 +253,8 @@ func (s *server) newHTTPServer(h http.Handler) *http.Server {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	return &http.Server{
-		Handler:                      h,
+		Handler:                      s.parting(h),
+		ConnState:                    s.listeners.count,
 		DisableGeneralOptionsHandler: true, // OPTIONS * is the handler's to refuse
 		ReadHeaderTimeout:            10 * time.Second,
 		IdleTimeout:                  60 * time.Second,

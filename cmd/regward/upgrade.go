@@ -212,17 +212,17 @@ func (ls *listeners) copies() (addrs []string, files []*os.File, err error) {
 	return addrs, files, nil
 }
 
-// leave stops accepting: another process does. Sockets' files are that one's.
-func (ls *listeners) leave() {
+// handOver stops accepting: another process does. Sockets' files are that one's.
+func (ls *listeners) handOver() {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ls.left.Store(true)
 	for _, l := range ls.all {
 		if u, ok := l.socket.(*net.UnixListener); ok {
 			u.SetUnlinkOnClose(false)
 		}
-		l.Listener.Close()
 	}
+	ls.leave(true)
+	ls.leave(false)
 }
 
 // whileUpgrading refuses what changes what is kept: the new process may have
