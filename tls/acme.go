@@ -313,17 +313,20 @@ func (m *manager) ready() error {
 	if m.byDefault() != nil {
 		return nil
 	}
-	c := m.certs[0]
-	return errors.New(noneYet(c.state.Load(), m.now()))
+	return errors.New(m.noneYet(m.certs[0].state.Load(), m.now()))
 }
 
 // noneYet is what there is to say of a certificate that nobody has.
-func noneYet(s *CertificateState, now time.Time) string {
-	why := s.Issuer + " is being asked for one; until it is there, connections fail"
+func (m *manager) noneYet(s *CertificateState, now time.Time) string {
+	why := s.Issuer + " is being asked for one"
 	if s.Problem != "" {
-		why = s.Problem + "; connections fail until it is there" + nextTry(s.Next, now)
+		why = s.Problem + nextTry(s.Next, now)
 	}
-	return fmt.Sprintf("no certificate for %s yet: %s", s.Name, why)
+	meanwhile := "connections fail"
+	if m.byDefault() != nil {
+		meanwhile = "another one is shown"
+	}
+	return fmt.Sprintf("no certificate for %s yet: %s; until it is there, %s", s.Name, why, meanwhile)
 }
 
 // nextTry is when it is, "" if that is not known.
@@ -343,7 +346,7 @@ func (m *manager) problems(now time.Time) []string {
 	for _, c := range m.certs {
 		s, k := c.state.Load(), c.inUse.Load()
 		if k == nil {
-			all = append(all, noneYet(s, now))
+			all = append(all, m.noneYet(s, now))
 			continue
 		}
 		end := k.cert.Leaf.NotAfter

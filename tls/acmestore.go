@@ -85,7 +85,6 @@ func (m *manager) load(ctx context.Context, host string, other bool) loaded {
 	l.take(own, err, m)
 	if m.o.Storage != nil {
 		shared, err := read(ctx, m.o.Storage, m.issuer, host)
-		l.heal = err == nil && own.newer(shared, m.issuer)
 		l.take(shared, err, m)
 	}
 	if l.best != nil || !other {
@@ -97,8 +96,10 @@ func (m *manager) load(ctx context.Context, host string, other bool) loaded {
 			continue // none there, or told above
 		}
 		for _, issuer := range issuers {
-			found, err := read(ctx, storage, path.Base(issuer), host)
-			l.take(found, err, m)
+			if issuer = path.Base(issuer); issuer != m.issuer {
+				found, err := read(ctx, storage, issuer, host)
+				l.take(found, err, m)
+			}
 		}
 	}
 	return l

@@ -29,6 +29,9 @@ type pair struct{ cert, key string }
 
 // String is both, the folder told once: "/etc/regward/tls.crt and tls.key".
 func (p pair) String() string {
+	if p.cert == p.key {
+		return "key and certificate in " + p.cert
+	}
 	if filepath.Dir(p.cert) == filepath.Dir(p.key) {
 		return p.cert + " and " + filepath.Base(p.key)
 	}
