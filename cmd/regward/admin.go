@@ -40,6 +40,8 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusServiceUnavailable, "draining")
 	case s.current() == nil:
 		plain(w, http.StatusServiceUnavailable, "no configuration yet")
+	case s.certs.ready() != nil:
+		plain(w, http.StatusServiceUnavailable, s.certs.ready().Error())
 	default:
 		text := "ready"
 		for _, u := range s.upstreams(r.Context()) {

@@ -34,6 +34,7 @@ type listeners struct {
 	mu    sync.Mutex
 	all   []listening
 	first net.Addr // of the first public listener
+	plain bool     // one of tls.http_listen is open
 	admin []net.Addr
 	probe []net.Addr
 
@@ -77,16 +78,17 @@ func (s *server) listen() error {
 	if err != nil {
 		return err
 	}
-	redirect := s.newHTTPServer(http.HandlerFunc(s.redirect))
+	redirect := s.newHTTPServer(s.challenges(http.HandlerFunc(s.redirect)))
 	redirect.ReadTimeout, redirect.WriteTimeout = 10*time.Second, 10*time.Second
 	for _, addr := range cfg.TLS.HTTPListen {
 		all, err := s.sockets.listen(addr, publicSocket)
 		if err != nil {
-			s.log.Warn(httpListenFailed(addr, err))
+			s.log.Warn(httpListenFailed(cfg, addr, err))
 			continue
 		}
 		for _, l := range all {
-			s.listeners.add(listening{&fronted{l, s.senders, true, headerTime, words}, redirect, false, true, addr, l})
+			s.listeners.plain = true
+			s.listeners.add(listening{&fronted{l, s.senders, true, headerTime, words}, redirect, false, true, addr, l, nil})
 		}
 	}
 	admin := s.newHTTPServer(s.adminHandler())
@@ -135,8 +137,8 @@ func (s *server) parting(next http.Handler) http.Handler {
 	})
 }
 
-// httpListenFailed is M1, for a program that does not speak ACME yet.
-func httpListenFailed(addr string, err error) string {
+// httpListenFailed is M1.
+func httpListenFailed(cfg *configs.Config, addr string, err error) string {
 	var number syscall.Errno
 	cause := err.Error()
 	if errors.As(err, &number) {

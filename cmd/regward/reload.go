@@ -118,7 +118,7 @@ func (s *server) prepare() (*candidate, error) {
 	if next.live.admin, err = readAdminToken(cfg.Admin.TokenFile); err != nil {
 		return nil, err
 	}
-	cert, refresh, err := s.certs.prepare(cfg, s.first.StateDir)
+	cert, refresh, err := s.certs.prepare(cfg, s.first.StateDir, s.acmeSource(cfg, next.live.tokens))
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +145,7 @@ func (s *server) prepare() (*candidate, error) {
 // commit cannot fail. The snapshot is one pointer, so nothing is half-applied.
 func (s *server) commit(next *candidate, old *live, trigger, by string) outcome {
 	s.logs.use(next.logs)
-	s.certs.current.Store(next.cert)
+	s.certs.use(next.cert, s.log)
 	s.handler.Swap(next.snapshot)
 	s.live.Store(next.live)
 	s.cache.Resize(next.cfg.Cache.Size)

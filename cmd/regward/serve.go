@@ -243,6 +243,7 @@ func (s *server) stop() {
 	if s.watcher != nil {
 		s.watcher.close()
 	}
+	s.certs.close()
 	s.shared.close()
 	s.logs.close()
 }

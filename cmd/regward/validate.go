@@ -26,7 +26,7 @@ func (a *app) validateCommand() *cobra.Command {
 		},
 		RunE: do(func(ctx context.Context, args []string) error {
 			if static && online {
-				return usageError("--static reads nothing but the YAML, --online asks the upstreams and Redis: choose one")
+				return usageError("--static reads nothing but the YAML, --online asks the upstreams, Redis and the CA: choose one")
 			}
 			src, err := a.source(strings.Join(args, ""))
 			if err != nil {
@@ -41,7 +41,7 @@ func (a *app) validateCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&strict, "strict", false, "warnings fail too")
 	c.Flags().BoolVar(&static, "static", false, "read nothing but the YAML: absent variables and files are notes")
-	c.Flags().BoolVar(&online, "online", false, "ask the upstreams and Redis too")
+	c.Flags().BoolVar(&online, "online", false, "ask the upstreams, Redis and the CA too")
 	return c
 }
 
@@ -81,6 +81,7 @@ func check(ctx context.Context, src configSource, static, online bool) (configs.
 	checkUpstreams(ctx, cfg, settings, online, say)
 	if online {
 		checkRedis(ctx, &cfg.Redis, say)
+		checkACME(ctx, cfg, say)
 	}
 	if cfg.TLS.Mode == configs.TLSFiles {
 		if pair, err := regtls.Files(cfg.TLS.CertFile, cfg.TLS.KeyFile); err != nil {
