@@ -33,6 +33,11 @@ type process struct {
 
 // launch starts a program with its output in the file log.
 func launch(log string, env []string, argv ...string) (*process, error) {
+	return launchWith(log, env, nil, argv...)
+}
+
+// launchWith is launch with open files for the program, from 3 on.
+func launchWith(log string, env []string, files []*os.File, argv ...string) (*process, error) {
 	out, err := os.Create(log)
 	if err != nil {
 		return nil, err
@@ -42,6 +47,7 @@ func launch(log string, env []string, argv ...string) (*process, error) {
 	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
+	p.cmd.ExtraFiles = files
 	// A test binary that panics or is killed cleans nothing up; its children
 	// are told by the kernel.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}

@@ -27,7 +27,7 @@ func (s *server) drain(signals <-chan os.Signal) error {
 	s.notify(daemon.SdNotifyStopping, "STATUS=stopping: transfers may end")
 	s.upgrade.giveUp()
 	cfg := s.live.Load().cfg
-	ctx, cancel := untilSignal(signals, 1)
+	ctx, _, cancel := untilSignals(signals)
 	defer cancel()
 	s.leaving.Store(true)
 	delay := time.NewTimer(time.Duration(cfg.ShutdownDelay))
@@ -50,14 +50,16 @@ func (s *server) handOver(signals <-chan os.Signal) error {
 	if s.shared.client == nil {
 		s.shared.close() // what is kept in state_dir is the other one's to write
 	}
-	// A service that is stopped signals all of its processes: that is the first
-	// signal to this one.
-	ctx, cancel := untilSignal(signals, 2)
+	// A service that is stopped signals all of its processes: then nobody is
+	// waited for who only might send something. Only the second signal cuts off.
+	hurry, cut, cancel := untilSignals(signals)
 	defer cancel()
-	ctx, cancelTimeout := context.WithTimeout(ctx, time.Duration(s.live.Load().cfg.ShutdownTimeout))
+	ctx, cancelTimeout := context.WithTimeout(cut, time.Duration(s.live.Load().cfg.ShutdownTimeout))
 	defer cancelTimeout()
-	idle, cancelIdle := context.WithTimeout(ctx, partTime)
+	idle, cancelIdle := context.WithTimeout(hurry, partTime)
 	defer cancelIdle()
+	stopIdle := context.AfterFunc(ctx, cancelIdle)
+	defer stopIdle()
 	awaitUntil(idle, func() bool { return s.listeners.conns.Load() == 0 })
 	_ = s.listeners.shutdown(idle, false)
 	return s.finish(ctx)
@@ -92,22 +94,29 @@ func (s *server) finish(ctx context.Context) error {
 	return nil
 }
 
-// untilSignal is a context that ends with the n-th signal to stop. It is fresh:
-// what made us stop must not end the transfers too.
-func untilSignal(signals <-chan os.Signal, n int) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
+// untilSignals are contexts that end with the first signal to stop from now on,
+// and with the second. They are fresh: what made us stop must not end the
+// transfers too.
+func untilSignals(signals <-chan os.Signal) (first, second context.Context, stop func()) {
+	first, endFirst := context.WithCancel(context.Background())
+	second, endSecond := context.WithCancel(context.Background())
+	stop = func() { endFirst(); endSecond() }
 	go func() {
-		for left := n; left > 0; {
+		defer stop()
+		for {
 			select {
-			case <-ctx.Done():
+			case <-second.Done():
 				return
 			case sig := <-signals:
-				if sig != syscall.SIGHUP && !slices.Contains(upgradeSignals(), sig) {
-					left--
+				switch {
+				case sig == syscall.SIGHUP || slices.Contains(upgradeSignals(), sig):
+				case first.Err() == nil:
+					endFirst()
+				default:
+					return
 				}
 			}
 		}
-		cancel()
 	}()
-	return ctx, cancel
+	return first, second, stop
 }
