@@ -38,6 +38,9 @@ func floods(host, authorization string) []flood {
 	return []flood{
 		{"requests that are reset at once", true, reset(fine)},
 		{"requests that are reset at once, to an upstream that hangs", true, reset(hung)},
+		{"requests that the server is made to reset", true, func(stream uint32) []byte { // a window update of nothing is a mistake
+			return append(frame(frameHeaders, flagEndStream|flagEndHeaders, stream, fine), frame(frameWindow, 0, stream, make([]byte, 4))...)
+		}},
 		{"headers without an end", true, func(stream uint32) []byte {
 			b := frame(frameHeaders, flagEndStream, stream, fine)
 			for range 64 {
