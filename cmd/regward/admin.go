@@ -35,13 +35,14 @@ func (s *server) addProbes(mux *http.ServeMux) {
 // while draining. What is wrong with an upstream or with Redis is named, with 200: taking every
 // instance out of service would turn a part of an outage into all of it.
 func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
+	none := s.certs.ready()
 	switch {
 	case s.draining.Load():
 		plain(w, http.StatusServiceUnavailable, "draining")
 	case s.current() == nil:
 		plain(w, http.StatusServiceUnavailable, "no configuration yet")
-	case s.certs.ready() != nil:
-		plain(w, http.StatusServiceUnavailable, s.certs.ready().Error())
+	case none != nil:
+		plain(w, http.StatusServiceUnavailable, none.Error())
 	default:
 		text := "ready"
 		for _, u := range s.upstreams(r.Context()) {
