@@ -464,3 +464,26 @@ func FuzzCertificateUser(f *testing.F) {
 		}
 	})
 }
+
+// Whatever lies in place of a list, only one that its CA signed revokes.
+func FuzzRevoking(f *testing.F) {
+	ca := newCA(f, "people")
+	ann := ca.client("ann")
+	c := believing(f, CertificateOptions{}, ca)
+	f.Add(ca.revokes(nil, ann))
+	f.Add(crlPEM(ca.revokes(nil, ann), ca.revokes(nil)))
+	f.Add(certPEM(ca))
+	f.Add([]byte("-----BEGIN X509 CRL-----\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		next, err := c.Revoking(data)
+		if err != nil {
+			if next != nil || err.Error() == "" {
+				t.Errorf("%v and %v", next, err)
+			}
+			return
+		}
+		if next.Revoked() > 1 || len(next.lists) == 0 {
+			t.Errorf("%d revoked by %d lists", next.Revoked(), len(next.lists))
+		}
+	})
+}
