@@ -108,6 +108,44 @@ func TestInstancesThatStartTogetherOrderOnce(t *testing.T) {
 	oneCertificate(t, ca, f[1:], 1)
 }
 
+// An instance that ends while it asks, in whatever way, keeps no other from
+// asking.
+func TestAnInstanceThatEndsWhileItAsksIsReplaced(t *testing.T) {
+	t.Parallel()
+	for name, crash := range map[string]bool{"SIGTERM": false, "SIGKILL": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			redis := startRedis(t)
+			ends, stays := newAsking(t, "http://127.0.0.1:1"), newAsking(t, "http://127.0.0.1:1")
+			ca := startPebble(t, caOptions{http: stays.http, tls: stays.port})
+			wake := ca.silence(t)
+			for _, a := range []*asking{ends, stays} {
+				a.asks(t, ca, []string{theHost})
+				a.configure(t, teamRules+redis.config("")+sharedKey())
+			}
+			ends.begin(t)
+			eventually(t, "it asks", time.Minute, func() error {
+				if ca.line.connections() == 0 {
+					return errors.New("nobody came")
+				}
+				return ends.proc.gone()
+			})
+			stays.begin(t)
+			stays.answersHealth(t)
+			if crash {
+				ends.proc.kill()
+			} else if err := ends.proc.stop(); err != nil {
+				t.Fatal(err)
+			}
+			wake()
+			stays.has(t, theHost)
+			if n := ca.accounts(); n > 2 {
+				t.Errorf("%d accounts", n)
+			}
+		})
+	}
+}
+
 // A Redis that is away takes no certificate away from who has one, nor from who
 // had one when it was ended: each keeps a copy.
 func TestALostRedisTakesNoCertificateAway(t *testing.T) {

@@ -25,6 +25,8 @@ func TestAFirstCertificateArrivesByEachChallenge(t *testing.T) {
 		{"HTTP-01, since nobody reaches the main port", true, false, several[:1], nil},
 		{"TLS-ALPN-01, since there is no plain listener", false, true, several[:1], []string{"http_listen: \"off\""}},
 		{"TLS-ALPN-01, since nobody reaches the plain listener", false, true, several[:1], nil},
+		{"HTTP-01, for an address", true, false, []string{"127.0.0.1"}, nil},
+		{"TLS-ALPN-01, for an address", false, true, []string{"127.0.0.1"}, []string{"http_listen: \"off\""}},
 		{"either, for several names", true, true, several, []string{"acme_email: ops@example.test"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,6 +1,10 @@
 package e2e
 
 import (
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -53,6 +57,52 @@ func TestADirectoryWithACertificateOfAnUnknownCAIsTold(t *testing.T) {
 	a.asks(t, ca, []string{theHost})
 	a.reload(t)
 	a.has(t, theHost)
+}
+
+func TestADirectoryThatIsNoneIsTold(t *testing.T) {
+	t.Parallel()
+	page := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "<!doctype html><title>It works!</title>")
+	}))
+	page.TLS = &tls.Config{Certificates: []tls.Certificate{suite.certs.pair}}
+	page.StartTLS()
+	t.Cleanup(page.Close)
+	ca := startPebble(t, caOptions{})
+	for name, directory := range map[string]string{
+		"nothing there": strings.TrimSuffix(ca.directory, "dir") + "directory",
+		"a page":        page.URL + "/dir",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAsking(t, "http://127.0.0.1:1")
+			a.asks(t, &pebble{directory: directory}, []string{theHost})
+			command(t, nil, suite.regward, "validate", "--online", a.file).fails(t, "tls.acme_directory", directory)
+			a.begin(t)
+			a.says(t, "certificate for "+theHost+" not obtained: ", directory, "ACME directory", "check tls.acme_directory")
+		})
+	}
+}
+
+// A CA that has lost its memory knows no account of ours and none of what it
+// gave out.
+func TestACAThatForgotEverythingIsIntroducedAgain(t *testing.T) {
+	t.Parallel()
+	const added = "added.example.test"
+	a := newAsking(t, "http://127.0.0.1:1")
+	ca := startPebble(t, caOptions{http: a.http, tls: a.port})
+	a.asks(t, ca, []string{theHost})
+	a.issued(t, theHost)
+	was := a.serial(t, theHost)
+	if err := ca.proc.stop(); err != nil {
+		t.Fatal(err)
+	}
+	ca.launch(t)
+	a.asks(t, ca, []string{theHost, added})
+	a.reload(t)
+	a.has(t, added) // its root is another one now
+	if now := a.serial(t, theHost); now != was {
+		t.Error("the other name has another certificate")
+	}
 }
 
 func TestANameThatTheCARefusesKeepsNoOtherFromItsCertificate(t *testing.T) {

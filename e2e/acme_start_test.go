@@ -148,6 +148,63 @@ func TestKillsDuringRenewalsLoseNoCertificate(t *testing.T) {
 	}
 }
 
+// A stored certificate that somebody has cut short, or put another's key to, is
+// told and replaced.
+func TestAStoredCertificateThatIsBrokenIsReplaced(t *testing.T) {
+	t.Parallel()
+	a := newAsking(t, "http://127.0.0.1:1")
+	ca := startPebble(t, caOptions{http: a.http, tls: a.port})
+	a.asks(t, ca, []string{theHost})
+	a.issued(t, theHost)
+	was := a.serial(t, theHost)
+	file := a.storedFile(t)
+	a.proc.kill()
+	whole := readFile(t, file)
+	replaceFile(t, file, whole[:len(whole)/2])
+	a.begin(t)
+	a.says(t, "stored certificate for "+theHost+" not used: ", file)
+	a.has(t, theHost)
+	if a.serial(t, theHost) == was {
+		t.Error("it shows what was broken")
+	}
+	if _, err := tls.LoadX509KeyPair(file, file); err != nil {
+		t.Errorf("the file is not replaced: %v", err)
+	}
+}
+
+// storedFile is where the only certificate is.
+func (a *asking) storedFile(t testing.TB) (found string) {
+	t.Helper()
+	for file := range filesBelow(t, filepath.Join(a.dir, "state")) {
+		if strings.Contains(file, "/certificates/") {
+			found = file
+		}
+	}
+	if found == "" {
+		t.Fatal("no certificate is stored")
+	}
+	return found
+}
+
+// What cannot be kept is served all the same, and the CA is not asked for
+// another one.
+func TestACertificateThatCannotBeKeptIsServedAndTold(t *testing.T) {
+	t.Parallel()
+	a := newAsking(t, "http://127.0.0.1:1")
+	ca := startPebble(t, caOptions{http: a.http})
+	a.asks(t, ca, []string{theHost}, "acme_email: ops@example.test")
+	folder := filepath.Join(a.dir, "state", "acme")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	replaceFile(t, filepath.Join(folder, "certificates"), "where the folder should be")
+	a.issued(t, theHost)
+	a.says(t, "certificate for "+theHost, "not kept", "certificates")
+	if n := ca.orders(); n > 2 { // the first challenge may have been the one that nobody answers
+		t.Errorf("%d orders", n)
+	}
+}
+
 // answersHealth waits until the program runs, whatever it waits for itself.
 func (a *asking) answersHealth(t testing.TB) {
 	t.Helper()

@@ -61,7 +61,8 @@ func startPebble(t testing.TB, o caOptions) *pebble {
 	p.argv = []string{mustProgram(t, "pebble"), "-config", file, "-dnsserver", o.dns}
 	p.env = []string{
 		fmt.Sprintf("PEBBLE_WFE_NONCEREJECT=%d", o.nonces),
-		"PEBBLE_AUTHZREUSE=0", // every order is looked at anew
+		"PEBBLE_AUTHZREUSE=0",   // every order is looked at anew
+		"PEBBLE_CHAIN_LENGTH=2", // a chain that has to be shown whole
 		fmt.Sprintf("PEBBLE_VA_SLEEPTIME=%d", o.slow),
 	}
 	if o.slow == 0 {
