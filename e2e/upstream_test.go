@@ -253,3 +253,21 @@ func (u *upstream) digestOf(t testing.TB, ref string) string {
 	}
 	return d.Digest.String()
 }
+
+// An upload that is given up is given up there: distribution wants more than
+// the right to push for that.
+func TestAnUploadIsGivenUpAtEveryUpstream(t *testing.T) {
+	t.Parallel()
+	for _, kind := range append([]kind{distribution}, otherUpstreams...) {
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			g := startRegward(t, startUpstream(t, kind), teamRules)
+			token := g.token(t, "ann", "repository:coolteam/app:pull,push")
+			begun := g.send(t, http.MethodPost, "/v2/coolteam/app/blobs/uploads/", token, nil)
+			begun.is(t, http.StatusAccepted)
+			at := begun.Header.Get("Location")
+			g.send(t, http.MethodDelete, at, token, nil).is(t, http.StatusNoContent)
+			g.send(t, http.MethodGet, at, token, nil).is(t, http.StatusNotFound)
+		})
+	}
+}

@@ -106,6 +106,8 @@ func (x *exchange) upstreamScope() string {
 	switch q := &x.req; {
 	case q.Method == http.MethodDelete && q.Kind != KindUpload:
 		return "repository:" + x.name + ":delete"
+	case q.Method == http.MethodDelete: // an upload given up: distribution takes that for a delete, others for a push
+		return "repository:" + x.name + ":pull,push,delete"
 	case q.Mount != "":
 		return "repository:" + x.name + ":pull,push repository:" + x.from + ":pull"
 	case q.Kind == KindUpload || q.Kind == KindUploadStart || writes(q.Method):

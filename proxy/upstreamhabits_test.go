@@ -68,7 +68,7 @@ func TestScopesThatATokenServiceDoesNotRead(t *testing.T) {
 	f := newFakeRegistry(t, func(f *fakeRegistry, w http.ResponseWriter, r *http.Request) {
 		scope := r.URL.Query().Get("scope")
 		switch {
-		case r.URL.Path == "/token" && (strings.HasPrefix(scope, "registry:") || strings.HasSuffix(scope, ":delete") || strings.Contains(scope, "strange")):
+		case r.URL.Path == "/token" && (strings.HasPrefix(scope, "registry:") || strings.HasSuffix(scope, "delete") || strings.Contains(scope, "strange")):
 			w.WriteHeader(http.StatusBadRequest)
 		case r.URL.Path == "/token":
 			_, _ = io.WriteString(w, `{"token":"t"}`)
@@ -79,6 +79,7 @@ func TestScopesThatATokenServiceDoesNotRead(t *testing.T) {
 	u := testUpstream(t, f.URL, account)
 	for _, tt := range []struct{ scope, want string }{
 		{"repository:a:delete", "200"},
+		{"repository:b:pull,push,delete", "200"},
 		{"registry:catalog:*", "200"},
 		{"repository:strange:pull", "404 NAME_UNKNOWN"},
 		{"repository:strange:delete", "404 NAME_UNKNOWN"},
@@ -93,6 +94,9 @@ func TestScopesThatATokenServiceDoesNotRead(t *testing.T) {
 		"GET /v2/",
 		"GET /token?account=regward&scope=repository%3Aa%3Adelete " + basicAccount,
 		"GET /token?account=regward&scope=repository%3Aa%3Apull%2Cpush " + basicAccount,
+		"GET /v2/a/manifests/latest Bearer t",
+		"GET /token?account=regward&scope=repository%3Ab%3Apull%2Cpush%2Cdelete " + basicAccount,
+		"GET /token?account=regward&scope=repository%3Ab%3Apull%2Cpush " + basicAccount,
 		"GET /v2/a/manifests/latest Bearer t",
 		"GET /token?account=regward&scope=registry%3Acatalog%3A%2A " + basicAccount,
 		"GET /token?account=regward " + basicAccount,

@@ -123,7 +123,7 @@ func plainer(scope string) string {
 	if name, ok := strings.CutSuffix(scope, ":delete"); ok && !strings.Contains(scope, " ") {
 		return name + ":pull,push"
 	}
-	return scope
+	return strings.TrimSuffix(scope, ",delete")
 }
 
 // tokenPause is how long a token service is left alone that had too many
