@@ -14,7 +14,8 @@ import (
 // CertificateUser says which name in a certificate is the user's.
 type CertificateUser uint8
 
-// The names: the common name, the first DNS name, the one URI (SPIFFE).
+// The names: the common name, the DNS name, the URI (SPIFFE). Each has to be there
+// once: of several, whoever asked for the certificate would choose.
 const (
 	ByCommonName CertificateUser = iota
 	ByDNSName
@@ -26,8 +27,8 @@ const (
 func (c *Certificates) user(cert *x509.Certificate) (name string, err error) {
 	switch c.o.User {
 	case ByDNSName:
-		if len(cert.DNSNames) == 0 {
-			return "", errors.New("names no user: it has no DNS name (tls.client_cert.user is san_dns)")
+		if len(cert.DNSNames) != 1 {
+			return "", fmt.Errorf("names no user: it has %d DNS names, and one is wanted (tls.client_cert.user is san_dns)", len(cert.DNSNames))
 		}
 		name = strings.ToLower(cert.DNSNames[0])
 		if strings.Contains(name, "*") {
