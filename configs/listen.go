@@ -147,9 +147,10 @@ func parseListen(addr string) error {
 	return nil
 }
 
-// loopback reports whether only this machine can reach addr.
+// loopback reports whether only this machine can reach addr. Of a socket of
+// systemd's that is known when it is passed, and looked at then.
 func loopback(addr string) bool {
-	if strings.HasPrefix(addr, "unix:") {
+	if strings.HasPrefix(addr, "unix:") || strings.HasPrefix(addr, "systemd:") {
 		return true
 	}
 	host, _, _ := net.SplitHostPort(addr)

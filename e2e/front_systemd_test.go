@@ -182,9 +182,7 @@ func TestARestartBehindASocketOfSystemdRefusesNobody(t *testing.T) {
 	g.configure(t, teamRules)
 	again := func() {
 		t.Helper()
-		// LISTEN_PID is the shell's, and so that of the program it becomes.
-		argv := []string{"/bin/sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=https exec "$0" "$@"`, suite.regward, "--config", g.file, "serve"}
-		g.proc = startWith(t, filepath.Join(g.dir, "regward.log"), []*os.File{socket}, argv...)
+		g.proc = startWith(t, filepath.Join(g.dir, "regward.log"), []*os.File{socket}, asSystemd(g)...)
 		eventually(t, "regward is ready", 30*time.Second, func() error { return errors.Join(g.proc.gone(), g.ready()) })
 	}
 	again()
@@ -236,6 +234,64 @@ func TestASocketThatSystemdDidNotPass(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Without TLS a socket that others can reach is refused, as an address is. The
+// one of this test is bound and does not listen.
+func TestASocketOfSystemdWithoutTLS(t *testing.T) {
+	t.Parallel()
+	u := startUpstream(t, distribution)
+	for _, tt := range []struct {
+		address [4]byte
+		refused bool
+	}{{[4]byte{}, true}, {[4]byte{127, 0, 0, 1}, false}} {
+		g := newRegward(t, u.config)
+		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		socket := os.NewFile(uintptr(fd), "socket")
+		defer socket.Close()
+		if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: tt.address}); err != nil {
+			t.Fatal(err)
+		}
+		if !tt.refused {
+			if err := syscall.Listen(fd, 16); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, port, _ := strings.Cut(g.host, ":")
+		g.frame = strings.NewReplacer(fmt.Sprintf(`listen: "127.0.0.1:%s"`, port), `listen: "systemd:https"`,
+			fmt.Sprintf("tls: {cert_file: %q, key_file: %q}\n", suite.certs.certFile, suite.certs.keyFile), "tls: {mode: \"off\"}\n").Replace(g.frame)
+		g.configure(t, teamRules)
+		p := startWith(t, filepath.Join(g.dir, "regward.log"), []*os.File{socket}, asSystemd(g)...)
+		eventually(t, "it serves, or says why not", 30*time.Second, func() error {
+			out := p.output()
+			if refused := strings.Contains(out, "tls.mode: off, while a socket of systemd's can be reached from other machines"); refused && tt.refused || !tt.refused && g.ready() == nil {
+				return nil
+			}
+			return errors.New(tail(out, 5))
+		})
+	}
+}
+
+// asSystemd starts regward with one socket, called https. LISTEN_PID is the
+// shell's, and so that of the program it becomes.
+func asSystemd(g *regward) []string {
+	return []string{"/bin/sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=https exec "$0" "$@"`, suite.regward, "--config", g.file, "serve"}
+}
+
+// The units are what systemd understands.
+func TestTheUnitsAreValid(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"regward.service", "regward.socket"} {
+		replaceFile(t, filepath.Join(dir, name), strings.ReplaceAll(readFile(t, filepath.Join("..", "deploy", name)), "/usr/bin/regward", suite.regward))
+	}
+	o := command(t, nil, mustProgram(t, "systemd-analyze"), "verify", "--man=no", filepath.Join(dir, "regward.service"), filepath.Join(dir, "regward.socket")).works(t)
+	if strings.Contains(o.out, dir) || strings.Contains(o.out, "regward.") {
+		t.Errorf("systemd says:\n%s", o.out)
+	}
 }
 
 // startWith is start with open files for the program, from 3 on.

@@ -68,15 +68,20 @@ func (s *server) listen() error {
 	if cfg.TLS.Mode != configs.TLSOff {
 		public.TLSConfig = s.asking(s.certs.config())
 	}
+	open := false // others than this machine can connect
 	err := s.openAll("listen", cfg.Listen, publicSocket, func(l net.Listener, name string) listening {
 		if s.listeners.first == nil {
 			s.listeners.first = l.Addr()
 		}
+		open = open || !onlyHere(l.Addr())
 		clients := patient{&fronted{l, s.senders, false, headerTime, words}, time.Duration(cfg.IdleTimeout)}
 		return listening{clients, public, public.TLSConfig != nil, true, name, l, nil}
 	})
 	if err != nil {
 		return err
+	}
+	if open && public.TLSConfig == nil && len(cfg.TrustedProxies)+len(cfg.ProxyProtocol.From) == 0 { // else the configuration was refused already
+		return errors.New("tls.mode: off, while a socket of systemd's can be reached from other machines: passwords would travel in the clear; have its unit say ListenStream=127.0.0.1:8080, or name the proxy in front in trusted_proxies, or use tls.mode: internal")
 	}
 	redirect := s.newHTTPServer(s.challenges(http.HandlerFunc(s.redirect)))
 	redirect.ReadTimeout, redirect.WriteTimeout = 10*time.Second, 10*time.Second
@@ -120,6 +125,12 @@ func (s *server) openAll(key string, addrs []string, mode os.FileMode, serve fun
 		}
 	}
 	return nil
+}
+
+// onlyHere reports whether only this machine can connect to addr.
+func onlyHere(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return !ok || tcp.IP.IsLoopback()
 }
 
 // senders are the networks whose connections begin with a PROXY header now.
