@@ -415,3 +415,31 @@ func TestWithoutClientCAsACertificateIsNothing(t *testing.T) {
 		t.Errorf("%d", a.StatusCode)
 	}
 }
+
+// What a certificate proves is found out once for a connection; that it proves
+// nobody, once in a while.
+func TestACertificateIsLookedAtOnce(t *testing.T) {
+	ca := newIDCard(t, "people")
+	g := newCertGate(t, usual, ca.believes)
+	good, _ := g.showing(ca.of("ann"))
+	bad, _ := g.showing(newIDCard(t, "strangers").of("ann"))
+	told := func() (n int) {
+		for _, line := range g.audit.all(t) {
+			if line["msg"] == "login" || line["msg"] == "login_failed" {
+				n++
+			}
+		}
+		return n
+	}
+	const target = "/v2/coolteam/app/manifests/latest"
+	for i, want := range []int{2, 2, 3, 3} { // good and bad, nothing, bad, nothing
+		if i == 2 {
+			g.clock.pass(recheck)
+		}
+		g.with(good, "GET", target).want(t, 200)
+		g.with(bad, "GET", target).want(t, 401)
+		if n := told(); n != want {
+			t.Errorf("look %d: %d lines", i, n)
+		}
+	}
+}
