@@ -17,29 +17,20 @@ func TestInstancesWithOneRedisGetOneCertificateBetweenThem(t *testing.T) {
 			u := startUpstream(t, distribution)
 			u.has(t, "library/hello:1", small(t))
 			asks, answers := newAsking(t, u.config), newAsking(t, u.config)
-			o := caOptions{}
 			// The CA comes before the other one is there: the line has it wait.
-			target := fmt.Sprintf("127.0.0.1:%d", answers.http)
-			if challenge == "TLS-ALPN-01" {
-				target = fmt.Sprintf("127.0.0.1:%d", answers.port)
-			}
-			to := startLine(t, target)
-			port := 0
-			if _, err := fmt.Sscanf(to.at, "127.0.0.1:%d", &port); err != nil {
-				t.Fatal(err)
-			}
+			var o caOptions
+			var to *line
+			var more []string
 			if challenge == "HTTP-01" {
-				o.http = port
+				to = startLine(t, fmt.Sprintf("127.0.0.1:%d", answers.http))
+				o.http = to.port(t)
 			} else {
-				o.tls = port
+				to = startLine(t, fmt.Sprintf("127.0.0.1:%d", answers.port))
+				o.tls, more = to.port(t), []string{"http_listen: \"off\""}
 			}
 			ca := startPebble(t, o)
 			f := []*asking{asks, answers}
 			redis := startRedis(t)
-			var more []string
-			if challenge == "TLS-ALPN-01" {
-				more = []string{"http_listen: \"off\""} // a challenge that fails costs an order
-			}
 			for _, a := range f {
 				a.asks(t, ca, []string{theHost}, more...)
 				a.configure(t, teamRules+redis.config("")+sharedKey())
@@ -69,13 +60,16 @@ func TestInstancesWithOneRedisGetOneCertificateBetweenThem(t *testing.T) {
 	}
 }
 
-func oneCertificate(t testing.TB, ca *pebble, f []*asking, orders int) {
+// oneCertificate demands that all show the same, of so many that the CA gave out.
+// A challenge that cannot be answered costs an order, so that there may be more
+// of those.
+func oneCertificate(t testing.TB, ca *pebble, f []*asking, issued int) {
 	t.Helper()
 	if first, second := f[0].serial(t, theHost), f[1].serial(t, theHost); first != second {
 		t.Errorf("they show different certificates: %s and %s", first, second)
 	}
-	if n := ca.orders(); n != orders {
-		t.Errorf("the CA has %d orders, want %d", n, orders)
+	if n := ca.issued(); n != issued {
+		t.Errorf("the CA has given out %d, want %d", n, issued)
 	}
 	if n := ca.accounts(); n != 1 {
 		t.Errorf("the CA has %d accounts, want 1", n)
@@ -90,12 +84,8 @@ func TestInstancesThatStartTogetherOrderOnce(t *testing.T) {
 	for range 3 {
 		f = append(f, newAsking(t, "http://127.0.0.1:1"))
 	}
-	to := startLine(t, fmt.Sprintf("127.0.0.1:%d", f[0].http))
-	port := 0
-	if _, err := fmt.Sscanf(to.at, "127.0.0.1:%d", &port); err != nil {
-		t.Fatal(err)
-	}
-	ca := startPebble(t, caOptions{http: port, tls: f[0].port, nonces: 20})
+	plain, main := startLine(t, fmt.Sprintf("127.0.0.1:%d", f[0].http)), startLine(t, fmt.Sprintf("127.0.0.1:%d", f[0].port))
+	ca := startPebble(t, caOptions{http: plain.port(t), tls: main.port(t), nonces: 20})
 	for _, a := range f {
 		a.asks(t, ca, []string{theHost})
 		a.configure(t, teamRules+redis.config("")+sharedKey())
@@ -106,6 +96,9 @@ func TestInstancesThatStartTogetherOrderOnce(t *testing.T) {
 	}
 	oneCertificate(t, ca, f[:2], 1)
 	oneCertificate(t, ca, f[1:], 1)
+	if n := ca.orders(); n != 1 {
+		t.Errorf("the CA has %d orders, want 1", n)
+	}
 }
 
 // An instance that ends while it asks, in whatever way, keeps no other from

@@ -166,7 +166,6 @@ func TestInstancesWithOneRedisRenewOnceBetweenThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	had := ca.orders() // a challenge that nobody answered may have cost one
 	ca.suggests(t, shown)
 	was := shown.SerialNumber.String()
 	eventually(t, "one has renewed", acmeTime, func() error {
@@ -179,5 +178,5 @@ func TestInstancesWithOneRedisRenewOnceBetweenThem(t *testing.T) {
 		a.reload(t)
 		a.showsAnother(t, was)
 	}
-	oneCertificate(t, ca, f, had+1)
+	oneCertificate(t, ca, f, 2)
 }

@@ -180,6 +180,9 @@ func (p *pebble) silence(t testing.TB) (wake func()) {
 	return wake
 }
 
+// issued is how many certificates it has given out since it was started.
+func (p *pebble) issued() int { return strings.Count(p.proc.output(), "Issued certificate serial") }
+
 // accounts is how many it has made since it was started.
 func (p *pebble) accounts() int { return strings.Count(p.proc.output(), "accounts in memory") }
 
@@ -229,6 +232,15 @@ func startLine(t testing.TB, target string) *line {
 	l.mend(t)
 	t.Cleanup(l.cut)
 	return l
+}
+
+// port is where somebody comes who is told a port alone.
+func (l *line) port(t testing.TB) (port int) {
+	t.Helper()
+	if _, err := fmt.Sscanf(l.at, "127.0.0.1:%d", &port); err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 func (l *line) mend(t testing.TB) {
