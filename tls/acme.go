@@ -71,6 +71,7 @@ type manager struct {
 	folder  *Folder
 	certs   []*managed // in the order of the hosts
 	byName  map[string]*managed
+	unused  []string         // what is stored and of no use, to be told when all can be told
 	until   *tls.Certificate // of Meanwhile
 	running atomic.Pointer[running]
 	closed  atomic.Bool
@@ -128,7 +129,7 @@ func ACME(ctx context.Context, o ACMEOptions, log *zap.Logger) (*Source, error) 
 		m.byName[host] = c
 		l := m.load(ctx, host, true)
 		for _, err := range l.errs {
-			log.Warn("stored certificate for "+host+" not used: "+err.Error(), zap.Bool("another_found", l.best != nil))
+			m.unused = append(m.unused, "stored certificate for "+host+" not used: "+err.Error())
 		}
 		m.use(c, l.best)
 	}
@@ -184,6 +185,9 @@ func (s *Source) Start(http01 bool) error {
 		end()
 		r.release()
 		return nil
+	}
+	for _, text := range m.unused {
+		m.log.Warn(text)
 	}
 	for _, c := range m.certs {
 		go func() {

@@ -231,9 +231,13 @@ func TestWhatIsStoredInvalidIsToldAndReplaced(t *testing.T) {
 		if s.Ready() == nil {
 			t.Errorf("%s: it is shown", name)
 		}
-		if told := logs.All(); len(told) != 1 || !strings.HasPrefix(told[0].Message, "stored certificate for a.example not used: ") || !strings.Contains(told[0].Message, file) {
+		if err := s.Start(false); err != nil {
+			t.Fatal(err)
+		}
+		if told := logs.FilterLevelExact(zap.WarnLevel).All(); len(told) != 1 || !strings.HasPrefix(told[0].Message, "stored certificate for a.example not used: ") || !strings.Contains(told[0].Message, file) {
 			t.Errorf("%s: %v", name, told)
 		}
+		s.Close()
 	}
 }
 
@@ -266,7 +270,10 @@ func TestACopyServesWhileRedisIsAwayAndFillsItAgain(t *testing.T) {
 	if !shown(t, s, host).Equal(old) {
 		t.Error("the copy is not shown while Redis is away")
 	}
-	if told := logs.All(); len(told) != 1 || !strings.Contains(told[0].Message, "Redis cannot be asked") {
+	if err := s.Start(false); err != nil {
+		t.Fatal(err)
+	}
+	if told := logs.FilterLevelExact(zap.WarnLevel).All(); len(told) != 1 || !strings.Contains(told[0].Message, "Redis cannot be asked") {
 		t.Errorf("the log says %v", told)
 	}
 }

@@ -50,6 +50,9 @@ type renewalWindow struct {
 func (m *manager) connect(r *running, http01 bool) error {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
+		taken, err = net.Listen("tcp", "[::1]:0") // a host without IPv4
+	}
+	if err != nil {
 		return fmt.Errorf("ACME: %w", err)
 	}
 	r.taken = taken
@@ -62,7 +65,6 @@ func (m *manager) connect(r *running, http01 bool) error {
 			conn.Close()
 		}
 	}()
-	port := taken.Addr().(*net.TCPAddr).Port
 	quiet := zap.New(quietCore{m.log.Core()})
 	storage := m.accounts()
 	config := new(*certmagic.Config)
@@ -84,14 +86,15 @@ func (m *manager) connect(r *running, http01 bool) error {
 		Logger:             quiet,
 	})
 	r.config = *config
-	r.http = m.newIssuer(r, port, http01, "", quiet)
+	r.http = m.newIssuer(r, http01, "", quiet)
 	r.config.Issuers = []certmagic.Issuer{r.http} // where challenges of other instances are looked for
 	return nil
 }
 
 // newIssuer asks the directory for certificates of profile ("": the CA's own
 // choice).
-func (m *manager) newIssuer(r *running, port int, http01 bool, profile string, log *zap.Logger) *certmagic.ACMEIssuer {
+func (m *manager) newIssuer(r *running, http01 bool, profile string, log *zap.Logger) *certmagic.ACMEIssuer {
+	taken := r.taken.Addr().(*net.TCPAddr)
 	o := certmagic.ACMEIssuer{
 		CA:                   m.o.Directory,
 		TestCA:               m.o.Directory, // its own choice would be Let's Encrypt's
@@ -99,9 +102,9 @@ func (m *manager) newIssuer(r *running, port int, http01 bool, profile string, l
 		Agreed:               true,
 		Profile:              profile,
 		DisableHTTPChallenge: !http01,
-		ListenHost:           "127.0.0.1",
-		AltHTTPPort:          port,
-		AltTLSALPNPort:       port,
+		ListenHost:           taken.IP.String(),
+		AltHTTPPort:          taken.Port,
+		AltTLSALPNPort:       taken.Port,
 		TrustedRoots:         m.roots,
 		CertObtainTimeout:    pollWithin,
 		HTTPProxy:            http.ProxyFromEnvironment,
@@ -231,7 +234,7 @@ func (m *manager) obtain(ctx context.Context, try *attempt, c *managed) (*kept, 
 	}
 	m.warnPrivate(ctx, try)
 	log := zap.New(quietCore{m.log.Core()}.telling(try))
-	issuer := m.newIssuer(r, r.taken.Addr().(*net.TCPAddr).Port, !r.http.DisableHTTPChallenge, m.profile(c.host), log)
+	issuer := m.newIssuer(r, !r.http.DisableHTTPChallenge, m.profile(c.host), log)
 	if m.o.Email != "" { // else certmagic would take one that it has seen elsewhere in the process
 		if err := issuer.PreCheck(ctx, []string{c.host}, false); err != nil {
 			return nil, err

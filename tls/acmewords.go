@@ -3,7 +3,6 @@ package tls
 import (
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -145,8 +144,6 @@ func directoryWords(directory string, ownCA bool, err error) string {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
-	var syntax *json.SyntaxError
-	var kind *json.UnmarshalTypeError
 	var problem acme.Problem
 	var opErr *net.OpError
 	var dnsErr *net.DNSError
@@ -157,16 +154,16 @@ func directoryWords(directory string, ownCA bool, err error) string {
 		return fmt.Sprintf("%s shows a certificate of a CA that is not known here: name it in tls.acme_ca_file", directory)
 	case errors.As(err, &name), errors.As(err, &invalid):
 		return fmt.Sprintf("%s shows a certificate that cannot be used: %s", directory, clean(tail(err)))
-	case errors.As(err, &syntax), errors.As(err, &kind), strings.Contains(err.Error(), "required directory fields are missing"), strings.Contains(err.Error(), "decoding response body"):
-		return fmt.Sprintf("%s does not answer with an ACME directory: check tls.acme_directory", directory)
-	case errors.As(err, &problem):
-		return fmt.Sprintf("%s answers %d and no ACME directory: check tls.acme_directory", directory, problem.Status)
 	case errors.As(err, &dnsErr):
 		return fmt.Sprintf("%s cannot be reached: %v", directory, dnsErr)
 	case errors.As(err, &opErr):
 		return fmt.Sprintf("%s cannot be reached: %v", directory, opErr)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("%s did not answer in time", directory)
+	case errors.As(err, &problem):
+		return fmt.Sprintf("%s answers %d and no ACME directory: check tls.acme_directory", directory, problem.Status)
+	case strings.Contains(err.Error(), "provisioning client"), strings.Contains(err.Error(), "directory missing"): // as acmez has it
+		return fmt.Sprintf("%s does not answer with an ACME directory: check tls.acme_directory", directory)
 	}
 	return clean(err.Error())
 }
