@@ -71,8 +71,8 @@ const (
 	TLSOff      = "off"
 )
 
-// The values of tls.client_cert.user: the common name, the first DNS name, or
-// the first URI (SPIFFE) of the certificate.
+// The values of tls.client_cert.user: the one common name, DNS name, or URI
+// (SPIFFE) of the certificate.
 const (
 	ClientCN     = "cn"
 	ClientSANDNS = "san_dns"
