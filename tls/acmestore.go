@@ -71,7 +71,6 @@ func keyPEMOf(der []byte) []byte {
 // loaded is what one look into storage found.
 type loaded struct {
 	best *kept   // of both places, nil for none
-	heal bool    // ours is missing in the storage that is shared
 	errs []error // what could not be read; there may be more
 }
 
