@@ -160,11 +160,8 @@ func TestASlowPROXYHeaderIsCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer inner.Close()
-	log := newLines()
-	logs := newLogs(log)
 	from := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	l := &fronted{inner, func() []netip.Prefix { return from }, false, 300 * time.Millisecond, &headerWords{log: zap.NewNop(), now: time.Now}}
-	defer logs.close()
 	dial := func() (client, server net.Conn) {
 		t.Helper()
 		client, err := net.Dial("tcp", inner.Addr().String())
@@ -244,4 +241,39 @@ func TestThePlainListenerTakesAPROXYHeader(t *testing.T) {
 			t.Errorf("%+v: %q", tt, line)
 		}
 	}
+}
+
+// What is below a PROXY header is looked at still: a client that leaves in the
+// middle of a slow upload ends it, and one that takes nothing is given up.
+func TestBehindAPROXYHeaderALeftClientIsNoticed(t *testing.T) {
+	upstream := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.Method == "POST" {
+			w.Header().Set("Location", "/v2/library/app/blobs/uploads/1")
+		}
+		w.WriteHeader(http.StatusAccepted)
+	})
+	config := standard + "proxy_protocol: {from: 127.0.0.2}\nlimits: [{name: line, count: bytes, rate: 1kB/s, per: ip}]\n"
+	r := begin(t, config, upstream, nil)
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	raw, err := d.Dial("tcp", r.listeners.first.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	_, _ = io.WriteString(raw, header(t, 2, "203.0.113.9:4000"))
+	c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true})
+	answers := bufio.NewReader(c)
+	const login = "Host: localhost\r\nAuthorization: Basic YW5uOmFubi1zZWNyZXQ=\r\n"
+	fmt.Fprint(c, "POST /v2/library/app/blobs/uploads/ HTTP/1.1\r\n"+login+"Content-Length: 0\r\n\r\n")
+	started, err := http.ReadResponse(answers, nil)
+	if err != nil || started.StatusCode != http.StatusAccepted {
+		t.Fatalf("%v, %v", started, err)
+	}
+	to := started.Header.Get("Location")
+	to = to[strings.Index(to, "/v2/"):]
+	fmt.Fprintf(c, "PATCH %s HTTP/1.1\r\n%sContent-Length: 400000\r\n\r\n%s", to, login, strings.Repeat("x", 60_000)) // a minute's worth
+	soon(t, "the upload is on its way", func() bool { return r.metric("regward_requests_in_flight 1") })
+	raw.Close()
+	soon(t, "it is over", func() bool { return r.metric("regward_requests_in_flight 0") })
 }
