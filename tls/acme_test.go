@@ -191,6 +191,23 @@ func TestAChangeOfTheDirectoryInterruptsNothing(t *testing.T) {
 	}
 }
 
+// A CA that has revoked what it gave gives another, and may have changed its mind
+// about how long it lives.
+func TestTheCertificateThatWasIssuedLastIsShown(t *testing.T) {
+	server, dir, ca := redistest.Start(t), t.TempDir(), newCA(t, "ca", nil)
+	stored(t, dir, nobody, "a.example", ca, time.Now().AddDate(0, 6, 0))
+	key := ecKey(t)
+	last := sign(t, &x509.Certificate{DNSNames: []string{"a.example"}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().AddDate(0, 0, 6)}, key, ca)
+	o := acmeIn(dir, "a.example")
+	o.Storage = inRedis(t, server.Addr, randomKey())
+	if err := o.Storage.Store(background, regtls.CertKey(nobody, "a.example"), append(keyPEM(t, key), pemOf(last)...)); err != nil {
+		t.Fatal(err)
+	}
+	if s, _ := mustACME(t, o); !shown(t, s, "a.example").Equal(last) {
+		t.Error("one that ends later is shown")
+	}
+}
+
 func TestUntilTheFirstCertificateTheOneOfBeforeIsShown(t *testing.T) {
 	internal, err := regtls.Internal(t.TempDir(), "a.example")
 	if err != nil {

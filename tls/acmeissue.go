@@ -36,8 +36,9 @@ var (
 type renewalWindow struct {
 	of     *kept     // the certificate it is about
 	at     time.Time // zero: the CA suggests nothing
-	asked  time.Time
 	expiry time.Time // of the suggestion
+	start  time.Time // of the window it was chosen in, and its end
+	end    time.Time
 }
 
 // manage gets the certificate of one host and renews it, until ctx ends.
@@ -122,14 +123,17 @@ func (m *manager) suggested(ctx context.Context, c *managed, k *kept) {
 	if c.ari.of != k {
 		c.ari = renewalWindow{of: k}
 	}
-	c.ari.asked, c.ari.expiry = m.now(), m.now().Add(lookAgain)
+	c.ari.expiry = m.now().Add(lookAgain)
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	info, err := m.running.Load().http.GetRenewalInfo(ctx, certmagic.Certificate{Certificate: tls.Certificate{Leaf: k.cert.Leaf}})
 	if err != nil || !info.HasWindow() {
 		return // a CA that knows no ARI, or is away: what it said before holds
 	}
-	c.ari.at = info.SelectedTime
+	// Chosen once for one window: who throws dice every few hours renews early.
+	if w := info.SuggestedWindow; !w.Start.Equal(c.ari.start) || !w.End.Equal(c.ari.end) {
+		c.ari.at, c.ari.start, c.ari.end = info.SelectedTime, w.Start, w.End
+	}
 }
 
 // obtain asks the CA for a certificate, unless another instance was first.
@@ -219,7 +223,7 @@ func csr(host string, key *ecdsa.PrivateKey) (*x509.CertificateRequest, error) {
 
 // obtained puts k in use.
 func (m *manager) obtained(ctx context.Context, c *managed, k, had *kept) {
-	m.use(c, k)
+	c.inUse.Store(k)
 	state := CertificateState{Name: c.host, Issuer: m.caName(), End: c.inUse.Load().cert.Leaf.NotAfter}
 	c.state.Store(&state)
 	verb := "obtained"

@@ -31,13 +31,17 @@ type kept struct {
 }
 
 // newer reports whether k is to be served rather than old: one of the directory
-// in force rather than another, then the one that ends later.
+// in force rather than another, then the one that was issued later. It may end
+// earlier: a CA that has revoked a certificate gives another at once.
 func (k *kept) newer(old *kept, issuer string) bool {
 	switch {
 	case k == nil || old == nil:
 		return k != nil
 	case (k.issuer == issuer) != (old.issuer == issuer):
 		return k.issuer == issuer
+	}
+	if c := k.cert.Leaf.NotBefore.Compare(old.cert.Leaf.NotBefore); c != 0 {
+		return c > 0
 	}
 	return k.cert.Leaf.NotAfter.After(old.cert.Leaf.NotAfter)
 }
