@@ -238,6 +238,9 @@ func (r *Redis) Lock(ctx context.Context, name string) error {
 		got, err := r.client.SetNX(call, r.lock(name), token, r.lease).Result()
 		cancel()
 		if err != nil {
+			if end, ok := ctx.Deadline(); ok && !time.Now().Before(end) {
+				return context.DeadlineExceeded // and ctx is about to say so
+			}
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
