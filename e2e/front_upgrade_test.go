@@ -43,15 +43,16 @@ func startUpgradable(t testing.TB, u *upstream, policy string) *upgrades {
 	return up
 }
 
-// install puts another program in the place of the one that runs.
+// install puts another program in the place of the one that runs. Another process
+// writes it: a file that is open here for writing may be so for a moment in what a
+// test beside this one starts, and is no program then.
 func (up *upgrades) install(t testing.TB, program string) {
 	t.Helper()
-	if err := os.WriteFile(up.program+".new", []byte(program), 0o755); err != nil {
+	from := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(from, []byte(program), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(up.program+".new", up.program); err != nil {
-		t.Fatal(err)
-	}
+	command(t, nil, "/bin/sh", "-c", `cp "$0" "$1.new" && mv "$1.new" "$1"`, from, up.program).works(t)
 }
 
 func (up *upgrades) signal(t testing.TB, s syscall.Signal) {

@@ -152,6 +152,31 @@ func TestAPROXYHeaderIsAskedForAndRefused(t *testing.T) {
 	}
 }
 
+// Whoever connects through a unix socket is this machine, to proxy_protocol.from
+// as well.
+func TestAPROXYHeaderOverAUnixSocket(t *testing.T) {
+	config := strings.Replace(standard, `listen: "127.0.0.1:0"`, "listen: unix:DIR/s", 1)
+	config = strings.Replace(config, `access: "off"`, "access: DIR/access.log", 1)
+	config = strings.Replace(config, "{mode: internal}", `{mode: "off"}`, 1)
+	r := begin(t, config+"proxy_protocol: {from: 127.0.0.0/8}\n", nil, nil)
+	for before, want := range map[string]string{header(t, 2, "203.0.113.9:4000"): "HTTP/1.0 401 Unauthorized", "": ""} {
+		c, err := net.Dial("unix", filepath.Join(r.dir, "s"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(patience))
+		_, _ = io.WriteString(c, before+"GET /v2/ HTTP/1.0\r\nHost: localhost\r\n\r\n")
+		answer, _ := io.ReadAll(c)
+		c.Close()
+		if line, _, _ := bytes.Cut(answer, []byte("\r\n")); string(line) != want {
+			t.Errorf("after %q: %q, want %q", before, line, want)
+		}
+	}
+	if got := r.counted(1); got != "203.0.113.9" {
+		t.Errorf("counts as %s", got)
+	}
+}
+
 // Who connects and says nothing, or says it slowly, keeps nobody else waiting
 // and is cut off.
 func TestASlowPROXYHeaderIsCutOff(t *testing.T) {
