@@ -1,9 +1,11 @@
 package configs
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"regexp"
@@ -77,6 +79,10 @@ func (k *checker) pair(certPath, certName, keyPath, keyName string) (cert, key [
 	if !certOK || !keyOK {
 		return cert, key
 	}
+	certWhole := k.whole(certPath, certName, cert, "CERTIFICATE", "certificate")
+	if !k.whole(keyPath, keyName, key, "PRIVATE KEY", "private key") || !certWhole {
+		return cert, key
+	}
 	if _, err := tls.X509KeyPair(cert, key); err != nil {
 		why := strings.TrimPrefix(err.Error(), "tls: ")
 		if strings.Contains(why, "private key does not match") {
@@ -85,6 +91,29 @@ func (k *checker) pair(certPath, certName, keyPath, keyName string) (cert, key [
 		k.bad(certPath, fmt.Sprintf("%s and %s: %s", certName, keyName, why), "")
 	}
 	return cert, key
+}
+
+// whole reports whether data has a PEM block of a kind in it and ends behind a
+// block; else it says what is wrong.
+func (k *checker) whole(path, name string, data []byte, kind, word string) bool {
+	found := false
+	for {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			break
+		}
+		found = found || strings.HasSuffix(block.Type, kind)
+		data = rest
+	}
+	switch {
+	case bytes.Contains(data, []byte("-----BEGIN")):
+		k.bad(path, fmt.Sprintf("%s ends in the middle of a %s: is it still being written?", name, word), "")
+	case !found:
+		k.bad(path, fmt.Sprintf(`%s holds no %s in PEM form ("-----BEGIN %s-----")`, name, word, kind), "")
+	default:
+		return true
+	}
+	return false
 }
 
 var lineOfFile = regexp.MustCompile(`^(.*):(\d+): (.*)$`)

@@ -1,6 +1,8 @@
 package configs_test
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -62,6 +64,30 @@ func TestOriginsAreAsBrowsersSendThem(t *testing.T) {
 		c := static(t, plain+"cors: {origins: \""+origin+"\"}\n")
 		if !slices.Equal(c.CORS.Origins, []string{want}) {
 			t.Errorf("%s: got %v", origin, c.CORS.Origins)
+		}
+	}
+}
+
+func TestAPairThatIsNotWholeIsToldAsThat(t *testing.T) {
+	const yaml = "hostname: a.example\nupstream: http://r\ntls: {cert_file: tls.crt, key_file: tls.key}\nrules: [{subjects: everyone, repositories: \"**\", allow: \"*\"}]\n"
+	dir := folder(t)
+	cert, key := pair(t)
+	_, other := pair(t)
+	for _, tt := range []struct{ name, cert, key, want string }{
+		{"half a certificate", cert[:len(cert)/2], key, "tls.crt ends in the middle of a certificate: is it still being written?"},
+		{"half a chain", cert + cert[:len(cert)/2], key, "tls.crt ends in the middle of a certificate"},
+		{"half a key", cert, key[:len(key)/2], "tls.key ends in the middle of a private key"},
+		{"text", "no PEM", key, `tls.crt holds no certificate in PEM form ("-----BEGIN CERTIFICATE-----")`},
+		{"swapped", key, cert, "tls.key holds no private key in PEM form"},
+		{"another key", cert, other, "do not belong together"},
+	} {
+		for file, data := range map[string]string{"tls.crt": tt.cert, "tls.key": tt.key} {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(data), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := load(t, dir, yaml, nil); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %s", tt.name, err, tt.want)
 		}
 	}
 }
