@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"crypto/x509"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Let's Encrypt, under its own name, is a pebble: it connects to the ports that
@@ -96,6 +98,40 @@ func TestExampleClientCertificates(t *testing.T) {
 		g.cli(t, "reload").works(t)
 		g.shows(t, one)
 		g.send(t, http.MethodPost, start, token, nil).is(t, http.StatusUnauthorized)
+	})
+}
+
+// With deploy/nginx.conf in front: nginx is what is trusted, and whoever passes
+// it by is refused.
+func TestExampleBehindNginx(t *testing.T) {
+	inside(t, func(t *testing.T, w *world) {
+		u := startUpstream(t, distribution)
+		u.has(t, "library/hello:1", small(t))
+		w.serve(t, "registry:5000", to(t, u.url))
+		g := w.example(t, "behind-nginx.yaml", "registry.example.com")
+		p := startFrontNginx(t, deployed(t, "nginx.conf", "/etc/nginx/registry.crt", suite.certs.certFile, "/etc/nginx/registry.key", suite.certs.keyFile,
+			"http://127.0.0.1:8080", "http://192.0.2.11:8080"))
+		eventually(t, "nginx answers", 30*time.Second, func() error {
+			if err := p.gone(); err != nil {
+				return err
+			}
+			return dials("192.0.2.11:443")
+		})
+		everybodyPullsAndPeoplePush(t, g)
+		from := &http.Transport{DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 5)}}).DialContext}
+		r, err := http.NewRequest(http.MethodGet, "http://registry.example.com:8080/v2/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Forwarded-For", "192.0.2.77")
+		res, err := from.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusForbidden {
+			t.Errorf("who passes nginx by is answered %s", res.Status)
+		}
 	})
 }
 
