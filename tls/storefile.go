@@ -9,7 +9,6 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -194,12 +193,12 @@ func (f *Folder) Lock(ctx context.Context, name string) error {
 		return err
 	}
 	for {
-		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
+		held, err := tryLock(file)
+		if held {
 			f.locks.put(name, file)
 			return nil
 		}
-		if err != syscall.EWOULDBLOCK && err != syscall.EINTR {
+		if err != nil {
 			file.Close()
 			return fmt.Errorf("lock %s: %w", at, err)
 		}
