@@ -3,7 +3,7 @@ package proxy
 import (
 	"errors"
 	"net"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/regward/regward/auth"
@@ -12,7 +12,8 @@ import (
 // clientConn is a client's connection and what its certificate proves.
 type clientConn struct {
 	net.Conn
-	shown atomic.Pointer[shown]
+	looking sync.Mutex // streams that come at once wait for one look: a long chain takes milliseconds
+	shown   *shown
 }
 
 // NetConn is the connection itself, as of a tls.Conn.
@@ -56,6 +57,10 @@ func (x *exchange) certificate(b *backend) (id auth.Identity, ok bool, err error
 	}
 	x.credential = "certificate"
 	x.h.metrics.login("ok")
+	// What somebody pushed is opened by a browser as a page of this host, and
+	// that page would have the certificate.
+	x.w.Header()["Content-Security-Policy"] = []string{"sandbox"}
+	x.w.Header()["X-Content-Type-Options"] = []string{"nosniff"}
 	id = found.id
 	id.Epoch = x.h.Cache.Epoch(id.Name)
 	return id, true, nil
@@ -72,7 +77,9 @@ func (x *exchange) proven() *shown {
 	now := x.h.Now()
 	conn, _ := x.r.Context().Value(connKey{}).(*clientConn)
 	if conn != nil {
-		if known := conn.shown.Load(); known != nil && known.by == x.s.Certificates && now.Before(known.until) {
+		conn.looking.Lock()
+		defer conn.looking.Unlock()
+		if known := conn.shown; known != nil && known.by == x.s.Certificates && now.Before(known.until) {
 			return known
 		}
 	}
@@ -86,7 +93,7 @@ func (x *exchange) proven() *shown {
 		x.auditLogin(found.id)
 	}
 	if conn != nil {
-		conn.shown.Store(found)
+		conn.shown = found
 	}
 	return found
 }

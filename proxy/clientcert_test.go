@@ -10,9 +10,12 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -441,5 +444,43 @@ func TestACertificateIsLookedAtOnce(t *testing.T) {
 		if n := told(); n != want {
 			t.Errorf("look %d: %d lines", i, n)
 		}
+	}
+}
+
+// Streams of one connection that come at once wait for one look: who sends a
+// hundred of them with a chain that takes long pays for one.
+func TestStreamsAtOnceShareALook(t *testing.T) {
+	ca := newIDCard(t, "people")
+	g := newCertGate(t, usual, ca.believes)
+	_, conn := net.Pipe()
+	x := &exchange{h: g.Handler, s: g.Current(), r: httptest.NewRequest("GET", "https://localhost/v2/", nil)}
+	x.r = x.r.WithContext(WithConn(x.r.Context(), conn))
+	x.r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{newIDCard(t, "strangers").of("ann").Leaf}}
+	looks := make([]*shown, 32)
+	var all sync.WaitGroup
+	for i := range looks {
+		all.Go(func() { looks[i] = (&exchange{h: x.h, s: x.s, r: x.r}).proven() })
+	}
+	all.Wait()
+	for _, one := range looks {
+		if one != looks[0] {
+			t.Fatal("a certificate was looked at twice")
+		}
+	}
+}
+
+// A page that somebody pushed is never one of this host where a browser's
+// certificate would give it the reader's rights.
+func TestAnImageIsNoPageToABrowserWithACertificate(t *testing.T) {
+	ca := newIDCard(t, "people")
+	g := newCertGate(t, usual, ca.believes)
+	g.passing("Content-Type", "text/html")
+	c, _ := g.showing(ca.of("ann"))
+	a := g.with(c, "GET", "/v2/coolteam/app/manifests/latest").want(t, 200)
+	if got := a.Header["Content-Security-Policy"]; len(got) != 1 || got[0] != "sandbox" {
+		t.Errorf("Content-Security-Policy: %q", got)
+	}
+	if got := a.Header["X-Content-Type-Options"]; len(got) != 1 || got[0] != "nosniff" {
+		t.Errorf("X-Content-Type-Options: %q", got)
 	}
 }

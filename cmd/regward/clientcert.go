@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -50,9 +51,9 @@ func buildCertificates(cfg *configs.Config) (*auth.Certificates, error) {
 }
 
 // asking has connections asked for the client's certificate, by the
-// configuration in force as they begin. The handshake lets any pass, and whoever
-// has none: what is wrong with one is said in an answer (X05). Clients are told
-// the names of the CAs, so that they show no other's.
+// configuration in force as they begin. The handshake lets any pass that is no
+// burden, and whoever has none: what is wrong with one is said in an answer
+// (X05). Clients are told the names of the CAs, so that they show no other's.
 func (s *server) asking(config *tls.Config) *tls.Config {
 	type asked struct {
 		by       *auth.Certificates
@@ -72,10 +73,24 @@ func (s *server) asking(config *tls.Config) *tls.Config {
 		}
 		made := chosen.Clone()
 		made.ClientAuth, made.ClientCAs = tls.RequestClientCert, now.Certificates.Roots()
+		made.VerifyPeerCertificate = boundShown
 		last.Store(&asked{now.Certificates, chosen, made})
 		return made, nil
 	}
 	return config
+}
+
+// boundShown ends connections whose certificates would fill the memory, before
+// anything is asked of them: crypto/tls takes 256 KiB of each.
+func boundShown(shown [][]byte, _ [][]*x509.Certificate) error {
+	size := 0
+	for _, one := range shown {
+		size += len(one)
+	}
+	if size > auth.MaxShownBytes {
+		return fmt.Errorf("the client shows %d bytes of certificates, and %d are taken", size, auth.MaxShownBytes)
+	}
+	return nil
 }
 
 // clientCertProblems are sentences about what clients' certificates are judged

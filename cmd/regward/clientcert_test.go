@@ -11,10 +11,13 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/regward/regward/auth"
 )
 
 // clientCA signs certificates of clients, and lists that revoke.
@@ -169,5 +172,36 @@ func TestAListThatIsOutOfDateIsWarnedOfAndCounts(t *testing.T) {
 	r.reload()
 	if all := r.clientCertProblems(); len(all) > 0 {
 		t.Error(all)
+	}
+}
+
+// What the handshake reads of a certificate stays as long as the connection, and
+// nobody has logged in there yet.
+func TestCertificatesThatFillTheMemoryEndTheHandshake(t *testing.T) {
+	people := newClientCA(t, "people")
+	r := begin(t, standard, nil, nil)
+	ca := filepath.Join(r.dir, "people.crt")
+	write(t, ca, people.pem())
+	r.edit("tls: {mode: internal}", "tls: {mode: internal, client_ca_file: "+ca+"}")
+	r.reload()
+	sized := func(size int) *tls.Certificate {
+		cert, key := people.sign(&x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "ann"},
+			ExtraExtensions: []pkix.Extension{{Id: []int{1, 2, 3}, Value: make([]byte, size)}}})
+		return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for size, passes := range map[int]bool{auth.MaxShownBytes - 1000: true, auth.MaxShownBytes: false, 200 << 10: false} {
+			shown := sized(size)
+			r.client.TLSClientConfig.MaxVersion = version
+			r.client.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return shown, nil }
+			r.client.CloseIdleConnections()
+			a, err := r.client.RoundTrip(httptest.NewRequest("GET", r.public()+"/v2/", nil))
+			if err == nil {
+				a.Body.Close()
+			}
+			if (err == nil) != passes {
+				t.Errorf("%x, %d bytes: %v", version, size, err)
+			}
+		}
 	}
 }
