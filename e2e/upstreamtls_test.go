@@ -26,8 +26,7 @@ func securedDistribution(t testing.TB, ca, clients *idCards, storage string) *se
 	t.Helper()
 	s := &secured{server: ca.give("registry")}
 	u := &upstream{kind: distribution}
-	var begin func() string
-	begin = func() string {
+	begin := func() string {
 		dir := t.TempDir()
 		file := filepath.Join(dir, "registry.yml")
 		port := freePort(t)
