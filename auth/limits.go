@@ -9,6 +9,7 @@ const (
 	MaxScopeName   = 512 // bytes of a scope's resource name; a repository's own bound is MaxRepository
 	MaxRepository  = 255 // bytes of a repository name (P02)
 	MaxPattern     = 512 // bytes of a repository pattern
+	MaxTag         = 128 // bytes of a tag, and of a pattern of tags
 	MaxUser        = 256 // bytes of a user name
 	MaxPassword    = 4096
 	MaxToken       = 8 << 10   // bytes of any token read

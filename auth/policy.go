@@ -13,6 +13,8 @@ type Rule struct {
 	Repositories []Pattern
 	Allow, Deny  Actions
 	From         []netip.Prefix // none: any
+	Tags         []TagPattern   // none: any
+	Immutable    bool           // of a rule that allows push: a tag that is there cannot be moved
 	DryRun       bool           // see Decision.WouldDeny
 	Where        string         // "rules[1] at regward.yaml:12"
 }

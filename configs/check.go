@@ -52,11 +52,16 @@ func (k *checker) complete() {
 		k.Upstreams[i].complete()
 	}
 	k.completeLogins()
+	k.completeProviders()
 	k.Health.Listen = orOff(k.Health.Listen)
 	k.Admin.Listen = orOff(k.Admin.Listen)
 	if k.Token.KeyFile == "" {
 		k.Token.KeyFile = filepath.Join(k.StateDir, "token.pem")
 		k.Token.Create = !k.given("token.key_file")
+	}
+	if k.Auth.TokensFile == "" {
+		k.Auth.TokensFile = filepath.Join(k.StateDir, "tokens.yaml")
+		k.Auth.OwnTokens = !k.given("auth.tokens_file")
 	}
 	for i := range k.Rules {
 		k.foldAll(k.Rules[i].Subjects)
@@ -106,6 +111,7 @@ func (k *checker) check() {
 	k.checkUpstreams()
 	k.checkPlaces()
 	k.checkLogins()
+	k.checkProviders()
 	k.checkRules()
 	k.checkTests()
 	k.checkLimits()

@@ -109,17 +109,25 @@ type Auth struct {
 	CaseSensitive   bool   `yaml:"case_sensitive"`
 	Upstream        string `yaml:"upstream"` // name of the upstream that is asked about logins; "" is none
 
+	LDAP       LDAP    `yaml:"ldap"`
+	OIDC       []OIDC  `yaml:"oidc"`
+	Webhook    Webhook `yaml:"webhook"`
+	TokensFile string  `yaml:"tokens_file" is:"file"` // robots; state_dir/tokens.yaml unless set
+
 	HtpasswdData SecretBytes `yaml:"-"` // content of Htpasswd; it was parsed once without complaint
+	OwnTokens    bool        `yaml:"-"` // tokens_file was not set: it may not be there yet
 }
 
 // Rule is one entry of rules. One of Allow and Deny is not empty.
 type Rule struct {
-	Subjects     []auth.Subject `yaml:"subjects"`
-	Repositories []auth.Pattern `yaml:"repositories"`
-	Allow        auth.Actions   `yaml:"allow"`
-	Deny         auth.Actions   `yaml:"deny"`
-	From         []netip.Prefix `yaml:"from"`
-	DryRun       bool           `yaml:"dry_run"` // as auth.Rule has it
+	Subjects     []auth.Subject    `yaml:"subjects"`
+	Repositories []auth.Pattern    `yaml:"repositories"`
+	Allow        auth.Actions      `yaml:"allow"`
+	Deny         auth.Actions      `yaml:"deny"`
+	From         []netip.Prefix    `yaml:"from"`
+	Tags         []auth.TagPattern `yaml:"tags"` // none: any, as auth.Rule has it
+	Immutable    bool              `yaml:"immutable"`
+	DryRun       bool              `yaml:"dry_run"` // as auth.Rule has it
 
 	Where string `yaml:"-"` // "rules[1] at regward.yaml:12"
 }
@@ -215,6 +223,7 @@ type Cache struct {
 type Token struct {
 	TTL     Duration `yaml:"ttl"`
 	KeyFile string   `yaml:"key_file" is:"file"` // state_dir/token.pem unless set
+	Refresh bool     `yaml:"refresh"`            // refresh tokens (T22)
 
 	Create bool `yaml:"-"` // key_file was not set: the key is made on first start
 }
@@ -251,7 +260,7 @@ func (c *Config) PolicyRules() []auth.Rule {
 	for _, r := range c.Rules {
 		rules = append(rules, auth.Rule{
 			Subjects: r.Subjects, Repositories: r.Repositories,
-			Allow: r.Allow, Deny: r.Deny, From: r.From, DryRun: r.DryRun, Where: r.Where,
+			Allow: r.Allow, Deny: r.Deny, From: r.From, Tags: r.Tags, Immutable: r.Immutable, DryRun: r.DryRun, Where: r.Where,
 		})
 	}
 	return rules

@@ -110,6 +110,9 @@ func (r *reader) value(path string, n *yaml.Node, v reflect.Value, isFile bool, 
 	case *map[string][]string:
 		r.groups(path, n, target, depth)
 		return
+	case *map[string]string:
+		r.claims(path, n, target)
+		return
 	}
 	switch {
 	case v.Kind() == reflect.Pointer && v.Type().Elem() == reflect.TypeFor[Upstream]():
@@ -173,7 +176,6 @@ func (r *reader) structure(path string, n *yaml.Node, v reflect.Value, depth int
 			if _, noted := r.src.values[sub]; !noted && !isNull(val) {
 				r.note(sub, val, origin{})
 			}
-		case r.planned(sub, key, val):
 		default:
 			r.unknown(path, key, keysOf(v.Type()))
 		}
@@ -311,6 +313,38 @@ func (r *reader) groups(path string, n *yaml.Node, target *map[string][]string, 
 		out[key.Value] = users
 	}
 	*target = out
+}
+
+// claims decodes a map of words to words.
+func (r *reader) claims(path string, n *yaml.Node, target *map[string]string) {
+	if n.Kind != yaml.MappingNode {
+		r.wrong(path, n, "a map of claims to what they must be: {repository_owner: acme}")
+		return
+	}
+	r.note(path, n, origin{})
+	*target = map[string]string{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, val := n.Content[i], n.Content[i+1]
+		at := join(path, key.Value)
+		if _, twice := (*target)[key.Value]; twice || key.Kind != yaml.ScalarNode || key.Value == "" {
+			r.at(path, key, "a claim's name is a word, each of them there once", "")
+			continue
+		}
+		if isNull(val) {
+			r.at(at, key, "must be what?", "write the value that tokens have, "+key.Value+": acme")
+			continue
+		}
+		text, ok := r.text(at, val)
+		if !ok {
+			continue
+		}
+		if err := checkText(text); err != nil {
+			r.refuse(at, val, err)
+			continue
+		}
+		r.note(at, key, origin{})
+		(*target)[key.Value] = text
+	}
 }
 
 // text is the expanded text of a plain value; false means that there is none

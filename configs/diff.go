@@ -149,6 +149,8 @@ func diffSecrets(from, to *Config) []string {
 	}{
 		{"tls.acme_eab.mac_key", from.TLS.ACMEEAB.MACKey, to.TLS.ACMEEAB.MACKey},
 		{"tls.acme_dns.key_secret", from.TLS.ACMEDNS.KeySecret, to.TLS.ACMEDNS.KeySecret},
+		{"auth.ldap.bind_password", from.Auth.LDAP.BindPassword, to.Auth.LDAP.BindPassword},
+		{"auth.webhook.secret", from.Auth.Webhook.Secret, to.Auth.Webhook.Secret},
 		{"redis.password", from.Redis.Password, to.Redis.Password},
 		{"redis.sentinel_password", from.Redis.SentinelPassword, to.Redis.SentinelPassword},
 	} {

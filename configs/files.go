@@ -36,11 +36,28 @@ func (k *checker) files() {
 		k.bad("redis.ca_file", k.Redis.CAFile+" holds no certificate in PEM", "")
 	}
 	k.htpasswd()
+	k.providerFiles()
 	if !k.Token.Create {
 		k.read("token.key_file", k.Token.KeyFile, auth.MaxKeyFile)
 	}
 	if data, ok := k.read("admin.token_file", k.Admin.TokenFile, maxSecretFile); ok && len(strings.TrimSpace(string(data))) < 16 {
 		k.bad("admin.token_file", k.Admin.TokenFile+" holds fewer than 16 characters", "write a long random one: openssl rand -hex 32")
+	}
+}
+
+// providerFiles reads the CAs of those who know people.
+func (k *checker) providerFiles() {
+	ca := func(path, name string, to *[]byte) {
+		data, ok := k.read(path, name, maxPEM)
+		if ok && !x509.NewCertPool().AppendCertsFromPEM(data) {
+			k.bad(path, name+" holds no certificate in PEM", "")
+		}
+		*to = data
+	}
+	ca("auth.ldap.ca_file", k.Auth.LDAP.CAFile, &k.Auth.LDAP.CA)
+	ca("auth.webhook.ca_file", k.Auth.Webhook.CAFile, &k.Auth.Webhook.CA)
+	for i := range k.Auth.OIDC {
+		ca(fmt.Sprintf("auth.oidc[%d].ca_file", i), k.Auth.OIDC[i].CAFile, &k.Auth.OIDC[i].CA)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 func isLeaf(v reflect.Value) bool {
 	switch v.Addr().Interface().(type) {
 	case *string, *bool, *int, **bool, *Duration, *Secret, **url.URL, *netip.Addr, *netip.Prefix,
-		*auth.Subject, *auth.Pattern, *auth.Action, *Amount, *Count, *Per:
+		*auth.Subject, *auth.Pattern, *auth.TagPattern, *auth.Action, *Amount, *Count, *Per:
 		return true
 	}
 	return false
@@ -54,9 +54,11 @@ func parseLeaf(text string, v reflect.Value) error {
 	case *netip.Prefix:
 		*t, err = parsePrefix(text)
 	case *auth.Subject:
-		*t, err = parseSubject(text)
+		*t, err = auth.ParseSubject(text)
 	case *auth.Pattern:
 		*t, err = auth.ParsePattern(text)
+	case *auth.TagPattern:
+		*t, err = auth.ParseTagPattern(text)
 	case *auth.Action:
 		*t, err = parseAction(text)
 	case *Amount:
@@ -199,13 +201,6 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	return p, nil
 }
 
-func parseSubject(text string) (auth.Subject, error) {
-	if name, ok := strings.CutPrefix(text, "token:"); ok {
-		return auth.Subject{}, fault{fmt.Sprintf("token:%s: robots are not there yet", clip(name)), "give the job a line in auth.htpasswd and write user:NAME"}
-	}
-	return auth.ParseSubject(text)
-}
-
 func parseAction(text string) (auth.Action, error) {
 	for _, a := range []auth.Action{auth.Pull, auth.Push, auth.Delete} {
 		if a.String() == text {
@@ -258,7 +253,7 @@ func (e *Exempt) add(text string) error {
 		}
 		return err
 	}
-	s, err := parseSubject(text)
+	s, err := auth.ParseSubject(text)
 	if err == nil {
 		e.Subjects = append(e.Subjects, s)
 	}

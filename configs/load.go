@@ -132,7 +132,7 @@ func (c *Config) version() string {
 			value = sum
 		}
 		switch {
-		case ownOfEach(f.Path), f.Path == "token.key_file" && c.Token.Create:
+		case ownOfEach(f.Path), f.Path == "token.key_file" && c.Token.Create, f.Path == "auth.tokens_file" && c.Auth.OwnTokens:
 			continue
 		case (f.Path == "log.access" || f.Path == "log.audit") && value != "off":
 			value = "on"

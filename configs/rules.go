@@ -26,6 +26,12 @@ func (k *checker) checkRules() {
 				k.bad(at+"."+key, "an empty list", `write pull, push, delete or "*"`)
 			}
 		}
+		if k.given(at+".tags") && len(r.Tags) == 0 && len(k.problemsAt(at+".tags")) == 0 && !k.absent(at+".tags") {
+			k.bad(at+".tags", "an empty list", "leave it out for any tag")
+		}
+		if r.Immutable && !r.Allow.Has(auth.Push) && len(k.problemsAt(at)) == 0 {
+			k.bad(at+".immutable", "is about tags that are pushed, and this rule allows no push", "write it where push is allowed")
+		}
 		if k.given(at+".from") && len(r.From) == 0 && len(k.problemsAt(at+".from")) == 0 && !k.absent(at+".from") {
 			k.bad(at+".from", "an empty list", "leave it out for any address")
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding"
 	"fmt"
+	"maps"
 	"net/url"
 	"reflect"
 	"slices"
@@ -67,6 +68,12 @@ func (c *Config) showOne(path string, v reflect.Value, out *[]Field) {
 		slices.Sort(names)
 		for _, name := range names {
 			*out = append(*out, Field{join(path, name), strings.Join(list[name], ", "), c.originOf(join(path, name))})
+		}
+		return
+	}
+	if claims, ok := v.Interface().(map[string]string); ok {
+		for _, name := range slices.Sorted(maps.Keys(claims)) {
+			*out = append(*out, Field{join(path, name), claims[name], c.originOf(join(path, name))})
 		}
 		return
 	}

@@ -190,13 +190,16 @@ func (k *checker) readOnly(p auth.Pattern) bool {
 }
 
 // warnGroups: neither htpasswd nor an upstream gives groups, so all there are
-// stand in groups.
+// stand in groups, unless a directory, a claim or a program gives more.
 func (k *checker) warnGroups(path string, subjects []auth.Subject) {
+	if k.Auth.LDAP.GroupBase != "" || k.Auth.Webhook.URL != "" || slices.ContainsFunc(k.Auth.OIDC, func(o OIDC) bool { return o.GroupsClaim != "" }) {
+		return
+	}
 	for j, s := range subjects {
 		if s.Kind() != "group" {
 			continue
 		}
-		if _, known := k.Groups[s.Name()]; known {
+		if _, known := k.Groups[s.Name()]; known || slices.ContainsFunc(k.Auth.OIDC, func(o OIDC) bool { return slices.Contains(o.Groups, s.Name()) }) {
 			continue
 		}
 		fix := "add it to groups: " + s.Name() + ": [ann, bob]"
@@ -233,14 +236,14 @@ func (k *checker) warnUsers(path string, subjects []auth.Subject) {
 
 // warnLogins: rules for people, and no way to be one.
 func (k *checker) warnLogins() {
-	if k.Auth.Htpasswd != "" || k.Auth.Upstream != "" || k.TLS.ClientCAFile != "" || k.absent("auth.htpasswd") || k.absent("auth.upstream") ||
+	if k.Auth.Htpasswd != "" || k.Auth.Upstream != "" || k.TLS.ClientCAFile != "" || k.Auth.LDAP.Set() || len(k.Auth.OIDC) > 0 || k.Auth.Webhook.URL != "" || k.absent("auth.htpasswd") || k.absent("auth.upstream") ||
 		slices.ContainsFunc(k.Upstreams, func(u Upstream) bool { return u.Passthrough() }) {
 		return
 	}
 	for i, r := range k.Rules {
 		for j, s := range r.Subjects {
 			if kind := s.Kind(); r.Allow != 0 && (kind == "authenticated" || kind == "user" || kind == "group") {
-				k.maybe(k.entry(fmt.Sprintf("rules[%d].subjects", i), j), "nobody can log in: this rule can never decide", "set auth.htpasswd, or auth.upstream: true")
+				k.maybe(k.entry(fmt.Sprintf("rules[%d].subjects", i), j), "nobody can log in: this rule can never decide", "set auth.htpasswd, auth.ldap or auth.oidc, or auth.upstream: true")
 				return
 			}
 		}
