@@ -42,6 +42,9 @@ type Decision struct {
 	subject Subject
 	policy  *Policy // if no rule decided: to find the nearest, when asked
 	caller  *Caller
+
+	by        *Rule // that Rule names
+	immutable bool  // it is about an immutable tag
 }
 
 // Allowed reports whether the caller may.
@@ -62,15 +65,21 @@ func (d Decision) String() string {
 	case d.Verdict == Allowed && d.Rule == "":
 		return "no rule is needed"
 	case d.Verdict == Allowed:
-		return fmt.Sprintf("%s allows %s to %v %s", d.Rule, d.subject.words(), action, d.pattern)
+		return fmt.Sprintf("%s allows %s to %v %s%s", d.Rule, d.subject.words(), action, d.pattern, d.by.tagWords())
+	case d.immutable:
+		return d.immutableWords()
 	case d.Rule != "":
-		return fmt.Sprintf("%s denies %v of %s to %s", d.Rule, action, d.pattern, d.subject.words())
+		return fmt.Sprintf("%s denies %v of %s%s to %s", d.Rule, action, d.pattern, d.by.tagWords(), d.subject.words())
 	case d.caller == nil: // the zero Decision
 		return "nothing was decided"
 	case !ValidRepository(d.Access.Repository):
 		return fmt.Sprintf("%s is no repository name", shorten(d.Access.Repository))
 	}
-	s := fmt.Sprintf("no rule allows %s to %v %s", d.caller, action, d.Access.Repository)
+	what := d.Access.Repository
+	if d.policy.tags && d.Access.Tag != "" {
+		what += ":" + d.Access.Tag
+	}
+	s := fmt.Sprintf("no rule allows %s to %v %s", d.caller, action, what)
 	if near := d.Nearest(); near != "" {
 		s += "; nearest: " + near
 	}
@@ -80,7 +89,7 @@ func (d Decision) String() string {
 // wouldDeny notes a deny that is tried.
 func (d *Decision) wouldDeny(r *Rule, p Pattern, s Subject) {
 	d.WouldDenyRule = r.Where
-	d.WouldDeny = fmt.Sprintf("%s, a dry run, would deny %v of %s to %s", r.Where, d.Access.Action, p, s.words())
+	d.WouldDeny = fmt.Sprintf("%s, a dry run, would deny %v of %s%s to %s", r.Where, d.Access.Action, p, r.tagWords(), s.words())
 }
 
 // wouldMiss notes that only an allow which is tried allows it.
@@ -93,8 +102,8 @@ func (d *Decision) wouldMiss(r *Rule, c *Caller) {
 // were different, and that thing: "rules[4] at regward.yaml:31, for group ops".
 // It is "" if there is none.
 //
-// Nearest is first a rule that allows just this to others or from elsewhere,
-// then one that allows the caller something else there, then one that allows
+// Nearest is first a rule that allows just this to others, from elsewhere or
+// under other tags, then one that allows the caller something else there, then one that allows
 // the caller this somewhere else.
 func (d Decision) Nearest() string {
 	if d.policy == nil || d.caller == nil || !ValidRepository(d.Access.Repository) {
@@ -103,6 +112,9 @@ func (d Decision) Nearest() string {
 	best, text := 4, ""
 	for i := range d.policy.rules {
 		r := &d.policy.rules[i]
+		if !r.concerns(d.caller) {
+			continue
+		}
 		if rank, why := r.distance(d.caller, &d.Access); rank < best {
 			best, text = rank, r.Where+", "+why
 		}
@@ -120,6 +132,12 @@ func (r *Rule) distance(c *Caller, want *Access) (rank int, why string) {
 	_, there := r.pattern(want, &c.Identity)
 	who, means := r.subject(c)
 	may, here := r.Allow.Has(want.Action), r.fromHolds(c)
+	if !r.tagHolds(want) {
+		if there && may && means && here {
+			return 1, "only for tags " + join(r.Tags, TagPattern.String)
+		}
+		return far, ""
+	}
 	switch {
 	case there && may && !means && here:
 		return 1, "for " + join(r.Subjects, Subject.words)

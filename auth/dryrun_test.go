@@ -111,11 +111,17 @@ func TestDryRunsChangeNoVerdict(t *testing.T) {
 		for _, rule := range rules {
 			dry := rule.DryRun
 			rule.DryRun = false
-			if !dry || rule.Deny == 0 {
-				now = append(now, rule)
-			}
 			if !dry || rule.Deny != 0 {
 				then = append(then, rule)
+			}
+			if dry && rule.Immutable { // what it would do to what is deleted
+				kept := rule
+				kept.Allow, kept.Deny, kept.Immutable = 0, auth.Actions(0).With(auth.Delete), false
+				then = append(then, kept)
+				rule.Immutable = false
+			}
+			if !dry || rule.Deny == 0 {
+				now = append(now, rule)
 			}
 		}
 		var policies []*auth.Policy

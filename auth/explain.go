@@ -15,8 +15,8 @@ type Step struct {
 }
 
 // Explain is Decide keeping why each rule did or did not apply: one step for
-// each rule, in file order, about the want that settled it (Decision.Access).
-// It walks the rules one by one and so checks the index that Decide uses.
+// each rule but those given to other robots, in file order, about the want that
+// settled it (Decision.Access). It walks the rules one by one and so checks the index that Decide uses.
 func (p *Policy) Explain(c *Caller, wants []Access) (Decision, []Step) {
 	if len(wants) == 0 {
 		return Decision{Verdict: Allowed}, nil
@@ -44,9 +44,20 @@ func (p *Policy) Explain(c *Caller, wants []Access) (Decision, []Step) {
 }
 
 // settled are the first rules that apply, of each kind; -1 for none.
-type settled struct{ deny, allow, dryDeny, dryAllow int }
+type settled struct{ deny, keep, allow, dryDeny, dryKeep, dryAllow int }
 
-func (s *settled) note(i int, r *Rule) {
+// note takes rule i down. keeps is that it makes what is to be deleted
+// immutable; then it may allow the deletion all the same.
+func (s *settled) note(i int, r *Rule, keeps bool, a Action) {
+	switch {
+	case keeps && !r.DryRun && s.keep < 0:
+		s.keep = i
+	case keeps && r.DryRun && s.dryKeep < 0:
+		s.dryKeep = i
+	}
+	if keeps && !r.Allow.Has(a) {
+		return
+	}
 	kind := &s.allow
 	switch {
 	case r.DryRun && r.Deny != 0:
@@ -67,17 +78,26 @@ func (p *Policy) explain(c *Caller, want *Access) (Decision, []Step) {
 	}
 	steps := make([]Step, len(p.rules))
 	patterns, subjects := make([]Pattern, len(p.rules)), make([]Subject, len(p.rules))
-	by := settled{-1, -1, -1, -1}
+	by := settled{-1, -1, -1, -1, -1, -1}
 	for i := range p.rules {
 		r := &p.rules[i]
 		pattern, subject, why := r.applies(c, want)
+		keeps := false
+		if r.Immutable && want.Action == Delete {
+			if q, s, whom := r.keeps(c, want); q != (Pattern{}) {
+				pattern, subject, why, keeps = q, s, whom, true
+			}
+		}
 		steps[i] = Step{Rule: r.Where, Text: r.String(), Applies: pattern != Pattern{}, Why: why}
 		if steps[i].Applies {
 			patterns[i], subjects[i] = pattern, subject
-			by.note(i, r)
+			by.note(i, r, keeps, want.Action)
 		}
 	}
 	decided := by.deny
+	if decided < 0 {
+		decided = by.keep
+	}
 	if decided < 0 {
 		decided = by.allow
 	}
@@ -85,32 +105,57 @@ func (p *Policy) explain(c *Caller, want *Access) (Decision, []Step) {
 		decided = by.dryAllow
 	}
 	if decided < 0 {
-		return p.unallowed(c, want), steps
+		return p.unallowed(c, want), p.ofInterest(c, steps)
 	}
-	d := Decision{Verdict: Allowed, Access: *want, Rule: p.rules[decided].Where, pattern: patterns[decided], subject: subjects[decided]}
+	d := Decision{Verdict: Allowed, Access: *want, Rule: p.rules[decided].Where, pattern: patterns[decided], subject: subjects[decided], by: &p.rules[decided]}
 	switch {
 	case by.deny >= 0:
 		d.Verdict = Denied
+	case by.keep >= 0:
+		d = kept(want, &p.rules[decided], patterns[decided], subjects[decided])
 	case by.dryDeny >= 0:
 		d.wouldDeny(&p.rules[by.dryDeny], patterns[by.dryDeny], subjects[by.dryDeny])
+	case by.dryKeep >= 0:
+		d.wouldKeep(&p.rules[by.dryKeep], subjects[by.dryKeep])
 	case by.allow < 0:
 		d.wouldMiss(&p.rules[by.dryAllow], c)
 	}
 	for i := range steps {
 		if steps[i].Applies {
-			steps[i].Why += p.but(&p.rules[i], by)
+			steps[i].Why += p.but(&p.rules[i], by, p.rules[i].Immutable && want.Action == Delete)
 		}
 	}
-	return d, steps
+	return d, p.ofInterest(c, steps)
 }
 
-// but says what keeps a rule that applies from having its way.
-func (p *Policy) but(r *Rule, by settled) string {
+// ofInterest leaves out what other robots were given: thousands may be.
+func (p *Policy) ofInterest(c *Caller, steps []Step) []Step {
+	some := steps[:0]
+	for i := range steps {
+		if p.rules[i].concerns(c) {
+			some = append(some, steps[i])
+		}
+	}
+	return some
+}
+
+// concerns reports whether the rule may be told to c.
+func (r *Rule) concerns(c *Caller) bool { return !r.Given || r.Subjects[0].Matches(c) }
+
+// but says what keeps a rule that applies from having its way; keeps is that it
+// makes immutable what is to be deleted.
+func (p *Policy) but(r *Rule, by settled, keeps bool) string {
 	switch {
 	case r.Deny != 0 && r.DryRun:
 		return ", but it is a dry run and denies nothing yet"
 	case r.Deny == 0 && by.deny >= 0:
 		return ", but " + p.rules[by.deny].Where + " denies it"
+	case by.keep >= 0 && !r.Immutable:
+		return ", but " + p.rules[by.keep].Where + " makes its tags immutable"
+	case keeps && r.DryRun:
+		return ", but it is a dry run and keeps nothing yet"
+	case keeps:
+		return ""
 	case r.DryRun && by.allow >= 0:
 		return ", a dry run; without it " + p.rules[by.allow].Where + " allows the same"
 	case r.DryRun:
@@ -143,7 +188,33 @@ func (r *Rule) applies(c *Caller, want *Access) (Pattern, Subject, string) {
 		}
 		return Pattern{}, Subject{}, fmt.Sprintf("%s is not in %s", from, join(r.From, netip.Prefix.String))
 	}
-	return pattern, subject, fmt.Sprintf("%s is in %s, for %s", want.Repository, pattern, subject.words())
+	if !r.tagHolds(want) {
+		if want.Tag == "" {
+			return Pattern{}, Subject{}, fmt.Sprintf("it is about tags %s, and this names none", join(r.Tags, TagPattern.String))
+		}
+		return Pattern{}, Subject{}, fmt.Sprintf("tag %s is not in %s", want.Tag, join(r.Tags, TagPattern.String))
+	}
+	tag := ""
+	switch {
+	case len(r.Tags) == 0:
+	case want.Tag == "":
+		tag = " and names no tag"
+	default:
+		tag = fmt.Sprintf(" and tag %s in %s", want.Tag, join(r.Tags, TagPattern.String))
+	}
+	return pattern, subject, fmt.Sprintf("%s is in %s%s, for %s", want.Repository, pattern, tag, subject.words())
+}
+
+// keeps says which pattern and subject of an immutable rule mean what c wants
+// to delete.
+func (r *Rule) keeps(c *Caller, want *Access) (Pattern, Subject, string) {
+	push := *want
+	push.Action = Push
+	p, s, why := r.applies(c, &push)
+	if want.Tag == "" {
+		return p, s, why + ": its tags are immutable, and a digest may be one of theirs"
+	}
+	return p, s, why + ": its tags are immutable, and cannot be deleted"
 }
 
 // stranger says why the rule does not mean c.
@@ -156,30 +227,45 @@ func (r *Rule) stranger(c *Caller) string {
 
 // Patterns lists the repository patterns under which c may do a, with {user}
 // and {group} filled in, in file order, each once, without those a deny covers
-// whole. A deny within one of them is not told, nor what dry runs would deny.
+// whole. Those of a rule with tags have them behind, "team/** (tags v*)", unless
+// c may under any. A deny within one of them is not told, nor what dry runs would
+// deny, nor that tags are immutable.
 func (p *Policy) Patterns(c *Caller, a Action) []string {
 	if a < Pull || a > Delete {
 		return nil
 	}
 	var denied []Pattern
 	for i := range p.rules {
-		if r := &p.rules[i]; r.Deny.Has(a) && !r.DryRun && r.means(c) {
+		if r := &p.rules[i]; r.Deny.Has(a) && !r.DryRun && len(r.Tags) == 0 && r.means(c) {
 			denied = append(denied, r.filled(c)...)
 		}
 	}
 	var list []string
 	seen := map[Pattern]bool{}
 	for i := range p.rules {
+		if r := &p.rules[i]; r.Allow.Has(a) && len(r.Tags) == 0 && r.means(c) {
+			for _, q := range r.filled(c) {
+				seen[q] = false // under any tag
+			}
+		}
+	}
+	for i := range p.rules {
 		r := &p.rules[i]
 		if !r.Allow.Has(a) || !r.means(c) {
 			continue
 		}
 		for _, q := range r.filled(c) {
-			if seen[q] || slices.ContainsFunc(denied, func(d Pattern) bool { return d.Contains(q) }) {
+			told, any := seen[q]
+			if told || any && len(r.Tags) > 0 || slices.ContainsFunc(denied, func(d Pattern) bool { return d.Contains(q) }) {
 				continue
 			}
-			seen[q] = true
-			list = append(list, q.text)
+			text := q.text + r.tagWords()
+			if len(r.Tags) == 0 {
+				seen[q] = true
+			} else if slices.Contains(list, text) {
+				continue
+			}
+			list = append(list, text)
 		}
 	}
 	return list

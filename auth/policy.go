@@ -13,13 +13,15 @@ type Rule struct {
 	Repositories []Pattern
 	Allow, Deny  Actions
 	From         []netip.Prefix // none: any
-	Tags         []TagPattern   // none: any
-	Immutable    bool           // of a rule that allows push: a tag that is there cannot be moved
+	Tags         []TagPattern   // none: any, and what names none; an allow covers what names no tag, see tagHolds
+	Immutable    bool           // of a rule that allows push: a tag that is there cannot be moved, see Policy.Immutable
 	DryRun       bool           // see Decision.WouldDeny
+	Given        bool           // to one robot, by the file of robots: of no interest to others
 	Where        string         // "rules[1] at regward.yaml:12"
 }
 
-// String is the rule in words: "allow pull, push on team/** to group dev".
+// String is the rule in words: "allow pull, push on team/** to group dev",
+// "allow push on team/** (tags v*) to group dev, immutable".
 func (r Rule) String() string {
 	var b strings.Builder
 	if r.Deny != 0 {
@@ -27,10 +29,13 @@ func (r Rule) String() string {
 	} else {
 		b.WriteString("allow " + r.Allow.String())
 	}
-	b.WriteString(" on " + join(r.Repositories, Pattern.String))
+	b.WriteString(" on " + join(r.Repositories, Pattern.String) + r.tagWords())
 	b.WriteString(" to " + join(r.Subjects, Subject.words))
 	if len(r.From) > 0 {
 		b.WriteString(" from " + join(r.From, netip.Prefix.String))
+	}
+	if r.Immutable {
+		b.WriteString(", immutable")
 	}
 	if r.DryRun {
 		b.WriteString(", dry run")
@@ -89,14 +94,16 @@ type Policy struct {
 	rules []Rule
 	deny  index
 	allow index
-	dry   *dryRules // nil: none is tried
+	dry   *dryRules   // nil: none is tried
+	fixed *immutables // nil: no tag is immutable
+	tags  bool        // some rule is about tags
 }
 
 // dryRules are those that are tried: the denies refuse nobody yet, and the
 // allows still allow.
 type dryRules struct{ deny, allow index }
 
-func newIndex() index { return index{first: map[string][]entry{}} }
+func newIndex() index { return index{first: map[string][]entry{}, given: map[string][]entry{}} }
 
 // NewPolicy compiles rules; it fails naming the rule's Where.
 func NewPolicy(rules []Rule) (*Policy, error) {
@@ -112,6 +119,16 @@ func NewPolicy(rules []Rule) (*Policy, error) {
 		if r.DryRun && p.dry == nil {
 			p.dry = &dryRules{deny: newIndex(), allow: newIndex()}
 		}
+		if r.Immutable && p.fixed == nil {
+			p.fixed = &immutables{firm: newIndex(), tried: newIndex()}
+		}
+		switch {
+		case r.Immutable && r.DryRun:
+			p.fixed.tried.add(r, i)
+		case r.Immutable:
+			p.fixed.firm.add(r, i)
+		}
+		p.tags = p.tags || len(r.Tags) > 0
 		switch {
 		case r.DryRun && r.Deny != 0:
 			p.dry.deny.add(r, i)
@@ -136,6 +153,12 @@ func (r *Rule) check() error {
 		return &SyntaxError{Msg: "is about an action no rule can give", Fix: "write pull, push, delete"}
 	case len(r.Subjects) == 0 || slices.Contains(r.Subjects, Subject{}):
 		return &SyntaxError{Msg: "names no subjects", Fix: "write whom it is about: everyone, authenticated, user:NAME, group:NAME"}
+	case r.Immutable && !r.Allow.Has(Push):
+		return &SyntaxError{Msg: "is immutable and allows no push", Fix: "write immutable where push is allowed"}
+	case slices.Contains(r.Tags, TagPattern{}):
+		return &SyntaxError{Msg: "has a tag pattern that is empty", Fix: `write which tags: "v*"`}
+	case r.Given && (len(r.Subjects) != 1 || r.Subjects[0].kind != token):
+		return &SyntaxError{Msg: "is given to more than one robot"}
 	case len(r.Repositories) == 0 || slices.Contains(r.Repositories, Pattern{}):
 		return &SyntaxError{Msg: "names no repositories", Fix: `write which: "**" for all`}
 	}
@@ -151,6 +174,7 @@ func (r *Rule) check() error {
 // thousands of namespaces of a large installation cost one lookup.
 type index struct {
 	first map[string][]entry // patterns whose first part is literal
+	given map[string][]entry // of rules that are Given, by robot: thousands may be given the same namespace
 	wild  []entry            // all others
 }
 
@@ -164,7 +188,10 @@ type entry struct {
 func (x *index) add(r *Rule, at int) {
 	for nth, p := range r.Repositories {
 		e := entry{r, at, nth, p}
-		if part, ok := p.first(); ok {
+		if r.Given {
+			name := r.Subjects[0].name
+			x.given[name] = append(x.given[name], e)
+		} else if part, ok := p.first(); ok {
 			x.first[part] = append(x.first[part], e)
 		} else {
 			x.wild = append(x.wild, e)
@@ -180,9 +207,14 @@ func (x *index) find(c *Caller, want *Access) (*entry, Subject) {
 			named, who = full, whose
 		}
 	}
-	wild, whoever := match(x.wild, c, want)
-	if named == nil || wild != nil && wild.before(named) {
-		return wild, whoever
+	if wild, whoever := match(x.wild, c, want); named == nil || wild != nil && wild.before(named) {
+		named, who = wild, whoever
+	}
+	if c.robot() && len(x.given) > 0 {
+		given, robot := match(x.given[strings.TrimPrefix(c.Name, robotPrefix)], c, want)
+		if named == nil || given != nil && given.before(named) {
+			return given, robot
+		}
 	}
 	return named, who
 }
@@ -194,7 +226,7 @@ func (e *entry) before(o *entry) bool {
 func match(entries []entry, c *Caller, want *Access) (*entry, Subject) {
 	for i := range entries {
 		e := &entries[i]
-		if !e.rule.actions().Has(want.Action) || !e.pattern.Means(want, &c.Identity) {
+		if !e.rule.actions().Has(want.Action) || !e.pattern.Means(want, &c.Identity) || !e.rule.tagHolds(want) {
 			continue
 		}
 		if s, ok := e.rule.subject(c); ok && e.rule.fromHolds(c) {
@@ -210,7 +242,10 @@ func match(entries []entry, c *Caller, want *Access) (*entry, Subject) {
 // what the rules refuse comes before what the token does not cover. List is
 // allowed to everybody (P18), and so is wanting nothing. What is no repository
 // name is denied. What the rules allow but the ceiling of c's token does not
-// cover is Capped.
+// cover is Capped. A rule with tags is about those tags: an allow covers what
+// names no tag as well, a deny does not, but for what is deleted by its digest.
+// What Immutable keeps from being moved is not deleted either, nor anything
+// there by its digest.
 //
 // A rule that is a dry run changes no verdict: its deny denies nothing, and its
 // allow allows. Where it would have been another one with every dry run made
@@ -250,14 +285,19 @@ func (p *Policy) decide(c *Caller, want *Access) Decision {
 	}
 	if want.Action >= Pull && want.Action <= Delete && ValidRepository(want.Repository) {
 		if e, who := p.deny.find(c, want); e != nil {
-			return Decision{Verdict: Denied, Access: *want, Rule: e.rule.Where, pattern: e.pattern, subject: who}
+			return Decision{Verdict: Denied, Access: *want, Rule: e.rule.Where, pattern: e.pattern, subject: who, by: e.rule}
+		}
+		if want.Action == Delete {
+			if e, who := p.keeps(c, want, false); e != nil {
+				return kept(want, e.rule, e.pattern, who)
+			}
 		}
 		e, who := p.allow.find(c, want)
 		if p.dry != nil {
 			return p.tried(c, want, e, who)
 		}
 		if e != nil {
-			return Decision{Verdict: Allowed, Access: *want, Rule: e.rule.Where, pattern: e.pattern, subject: who}
+			return Decision{Verdict: Allowed, Access: *want, Rule: e.rule.Where, pattern: e.pattern, subject: who, by: e.rule}
 		}
 	}
 	return p.unallowed(c, want)
@@ -278,10 +318,18 @@ func (p *Policy) tried(c *Caller, want *Access, e *entry, who Subject) Decision 
 			return p.unallowed(c, want)
 		}
 	}
-	d := Decision{Verdict: Allowed, Access: *want, Rule: e.rule.Where, pattern: e.pattern, subject: who}
+	d := Decision{Verdict: Allowed, Access: *want, Rule: e.rule.Where, pattern: e.pattern, subject: who, by: e.rule}
 	if no, whose := p.dry.deny.find(c, want); no != nil {
 		d.wouldDeny(no.rule, no.pattern, whose)
-	} else if only {
+		return d
+	}
+	if want.Action == Delete {
+		if no, whose := p.keeps(c, want, true); no != nil {
+			d.wouldKeep(no.rule, whose)
+			return d
+		}
+	}
+	if only {
 		d.wouldMiss(e.rule, c)
 	}
 	return d

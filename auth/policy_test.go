@@ -13,7 +13,7 @@ import (
 )
 
 // rulesOf reads "allow|deny SUBJECT[,SUBJECT] PATTERN[,PATTERN] ACTION[,ACTION]
-// [NET] [dry]".
+// [NET] [tags=PATTERN,PATTERN] [immutable] [dry]".
 func rulesOf(lines ...string) []auth.Rule {
 	var rules []auth.Rule
 	for i, line := range lines {
@@ -43,8 +43,14 @@ func rulesOf(lines ...string) []auth.Rule {
 			r.Allow = actions
 		}
 		for _, n := range f[4:] {
-			if n == "dry" {
-				r.DryRun = true
+			if n == "dry" || n == "immutable" {
+				r.DryRun, r.Immutable = r.DryRun || n == "dry", r.Immutable || n == "immutable"
+				continue
+			}
+			if list, ok := strings.CutPrefix(n, "tags="); ok {
+				for _, tag := range strings.Split(list, ",") {
+					r.Tags = append(r.Tags, mustTag(tag))
+				}
 				continue
 			}
 			r.From = append(r.From, netip.MustParsePrefix(n))
@@ -302,6 +308,10 @@ func randomRules(r *rand.Rand) []auth.Rule {
 		if r.IntN(5) == 0 {
 			rules[i].From = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 		}
+		for range max(0, r.IntN(4)-1) {
+			rules[i].Tags = append(rules[i].Tags, mustTag([]string{"v*", "v1", "*", "*1", "dev"}[r.IntN(5)]))
+		}
+		rules[i].Immutable = rules[i].Allow.Has(auth.Push) && r.IntN(4) == 0
 		rules[i].DryRun = r.IntN(4) == 0
 	}
 	return rules
@@ -320,7 +330,7 @@ func randomCaller(r *rand.Rand) *auth.Caller {
 func randomWants(r *rand.Rand) []auth.Access {
 	wants := make([]auth.Access, r.IntN(3))
 	for i := range wants {
-		wants[i] = auth.Access{Repository: randomName(r), Action: auth.Action(r.IntN(6))}
+		wants[i] = auth.Access{Repository: randomName(r), Tag: randomTag(r), Action: auth.Action(r.IntN(6))}
 	}
 	return wants
 }
@@ -354,9 +364,18 @@ func TestExplainAgreesWithDecide(t *testing.T) {
 			// run of one. Of several wants they are about the one that would be denied.
 			if d.Verdict != auth.Capped && len(steps) > 0 && (len(wants) == 1 || d.WouldDeny == "") {
 				want := ""
-				for _, kind := range []string{"dry allow", "allow", "deny"} {
+				for _, kind := range []string{"dry allow", "allow", "immutable", "deny"} {
 					for i := len(steps) - 1; i >= 0; i-- {
 						is := steps[i].Text[:strings.IndexByte(steps[i].Text, ' ')]
+						if strings.Contains(steps[i].Why, "its tags are immutable, ") {
+							if steps[i].Applies && kind == "immutable" && !strings.HasSuffix(steps[i].Text, ", dry run") {
+								want = steps[i].Rule
+							}
+							allows, _, _ := strings.Cut(steps[i].Text, " on ")
+							if !strings.Contains(allows, "delete") {
+								continue // it applies to keep a tag, and allows nothing here
+							}
+						}
 						if strings.HasSuffix(steps[i].Text, ", dry run") {
 							is = "dry " + is
 						}
@@ -423,6 +442,8 @@ func TestNewPolicyRefuses(t *testing.T) {
 		"no repositories": func(r *auth.Rule) { r.Repositories = nil },
 		"zero pattern":    func(r *auth.Rule) { r.Repositories = []auth.Pattern{{}} },
 		"zero network":    func(r *auth.Rule) { r.From = []netip.Prefix{{}} },
+		"zero tag":        func(r *auth.Rule) { r.Tags = []auth.TagPattern{{}} },
+		"immutable":       func(r *auth.Rule) { r.Immutable = true }, // and allows no push
 	} {
 		bad := good
 		change(&bad)
@@ -457,6 +478,18 @@ func TestShadows(t *testing.T) {
 		{[]string{"allow everyone x/** pull dry", "allow everyone x/** pull"}, []auth.Shadow{{Rule: 0, By: []int{1}}}},
 		{[]string{"deny everyone x/** * dry", "deny everyone x/** *"}, []auth.Shadow{{Rule: 0, By: []int{1}}}},
 		{[]string{"deny everyone x/** * dry", "deny user:bob x/y pull dry"}, []auth.Shadow{{Rule: 1, By: []int{0}}}},
+		// Tags: what names none is covered by an allow with tags, and not by a deny.
+		{[]string{"allow everyone x/** pull", "allow user:bob x/** pull tags=v*"}, []auth.Shadow{{Rule: 1, By: []int{0}}}},
+		{[]string{"allow everyone x/** pull tags=v*", "allow user:bob x/** pull"}, nil},
+		{[]string{"allow everyone x/** pull tags=v*,dev", "allow user:bob x/** pull tags=v1*,dev"}, []auth.Shadow{{Rule: 1, By: []int{0}}}},
+		{[]string{"allow everyone x/** pull tags=v1*", "allow user:bob x/** pull tags=v*"}, nil},
+		{[]string{"allow user:bob x/** push tags=v*", "deny everyone x/** push tags=v*"}, nil},
+		{[]string{"allow user:bob x/** delete tags=v1*", "deny everyone x/** delete tags=v*"}, []auth.Shadow{{Rule: 0, By: []int{1}, Deny: true}}},
+		{[]string{"allow user:bob x/** push tags=v*", "deny everyone x/** push"}, []auth.Shadow{{Rule: 0, By: []int{1}, Deny: true}}},
+		{[]string{"deny everyone x/** * tags=v*", "deny user:a x/y pull tags=v2"}, []auth.Shadow{{Rule: 1, By: []int{0}}}},
+		// An immutable rule does more than to allow.
+		{[]string{"allow everyone x/** pull,push", "allow everyone x/** push tags=v* immutable"}, nil},
+		{[]string{"allow everyone x/** pull,push immutable", "allow user:bob x/** push tags=v* immutable"}, []auth.Shadow{{Rule: 1, By: []int{0}}}},
 		{[]string{"allow user:bob x/** pull dry", "deny everyone x/** *"}, []auth.Shadow{{Rule: 0, By: []int{1}, Deny: true}}},
 	} {
 		if d := cmp.Diff(tt.want, mustPolicy(tt.rules...).Shadows()); d != "" {
@@ -475,6 +508,10 @@ func TestShadowsAreNeverWrong(t *testing.T) {
 			found++
 			for range 30 {
 				c, want := randomCaller(r), one(auth.Action(1+r.IntN(3)), randomName(r))
+				want[0].Tag = randomTag(r)
+				if d, is := p.Immutable(c, &want[0]); is && (d.Rule == rules[s.Rule].Where || d.WouldDenyRule == rules[s.Rule].Where) {
+					t.Fatalf("%s (%v) is said never to decide, but makes tags immutable for %v, %v; rules %v", d.Rule, s, c, want, rules)
+				}
 				if d := p.Decide(c, want); d.Rule == rules[s.Rule].Where || d.WouldDenyRule == rules[s.Rule].Where {
 					t.Fatalf("%s (%v) is said never to decide, but does for %v, %v; rules %v", d.Rule, s, c, want, rules)
 				}

@@ -12,17 +12,21 @@ type Shadow struct {
 // Shadows lists the rules that can never decide: an allow all of which is
 // denied, or a rule all of which an earlier one of its kind says already. A dry
 // run can never tell anything where a rule in force says the same, wherever in
-// the file; and it keeps no other from deciding but a later dry run. Only what
-// is certain is reported, so `validate` may call each a mistake.
+// the file; and it keeps no other from deciding but a later dry run. An immutable
+// rule decides about more than what it allows: only another such one says the
+// same. Only what is certain is reported, so `validate` may call each a mistake.
 func (p *Policy) Shadows() []Shadow {
 	var found []Shadow
 	for i := range p.rules {
 		r := &p.rules[i]
+		if r.Given {
+			continue // what a robot was given is its own, whatever else it may
+		}
 		if !r.possible() {
 			found = append(found, Shadow{Rule: i})
 			continue
 		}
-		if r.Allow != 0 {
+		if r.Allow != 0 && !r.Immutable {
 			if by, ok := p.covered(i, &p.deny, len(p.rules)); ok {
 				found = append(found, Shadow{Rule: i, By: by, Deny: true})
 				continue
@@ -114,7 +118,7 @@ func (x *index) covers(r *Rule, q Pattern, s Subject, a Action, end int) int {
 			if e.at >= end || best >= 0 && e.at >= best {
 				break
 			}
-			if e.rule != r && e.rule.actions().Has(a) && e.rule.fromCovers(r.From) && e.rule.subjectsCover(s) && e.pattern.Contains(q) {
+			if e.rule != r && e.rule.actions().Has(a) && (!r.Immutable || e.rule.Immutable) && e.rule.tagsCover(r, a) && e.rule.fromCovers(r.From) && e.rule.subjectsCover(s) && e.pattern.Contains(q) {
 				best = e.at
 				break
 			}

@@ -57,6 +57,17 @@ func (p TagPattern) Matches(tag string) bool {
 	return strings.Trim(pattern[i:], "*") == ""
 }
 
+// Contains reports whether every tag that q matches is one of p's. It may say
+// no where that is not certain.
+func (p TagPattern) Contains(q TagPattern) bool {
+	return q.text != "" && p.Matches(q.text) // a star of q's can only be within one of p's
+}
+
+// ValidTag reports whether s can be a tag.
+func ValidTag(s string) bool {
+	return s != "" && len(s) <= MaxTag && s[0] != '.' && s[0] != '-' && only(s, tagLetters)
+}
+
 // UnmarshalText is ParseTagPattern.
 func (p *TagPattern) UnmarshalText(text []byte) (err error) {
 	*p, err = ParseTagPattern(string(text))
