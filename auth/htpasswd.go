@@ -29,11 +29,15 @@ type HtpasswdOptions struct {
 type LineError struct {
 	File     string
 	Line     int // from 1
+	Col      int // from 1; 0 for the whole line
 	Msg, Fix string
 }
 
 func (e *LineError) Error() string {
 	s := fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Msg)
+	if e.Col > 0 {
+		s = fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Col, e.Msg)
+	}
 	if e.Fix != "" {
 		s += "; " + e.Fix
 	}
