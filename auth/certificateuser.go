@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // CertificateUser says which name in a certificate is the user's.
@@ -47,7 +45,7 @@ func (c *Certificates) user(cert *x509.Certificate) (name string, err error) {
 			return "", err
 		}
 	}
-	if err := c.checkUser(name); err != nil {
+	if err := checkUser(name, c.o.CaseSensitive); err != nil {
 		return "", err
 	}
 	if !c.o.CaseSensitive {
@@ -73,25 +71,6 @@ func commonName(cert *x509.Certificate) (name string, err error) {
 		return "", errors.New("names no user: its common name is empty")
 	}
 	return name, nil
-}
-
-// checkUser refuses what no rule can name, and what would be read as somebody
-// else: letters that nobody sees, or that turn to ASCII in lower case.
-func (c *Certificates) checkUser(name string) error {
-	switch {
-	case len(name) > MaxUser:
-		return fmt.Errorf("names no user: its name is longer than %d bytes", MaxUser)
-	case name == "" || !utf8.ValidString(name) || strings.TrimSpace(name) != name || name == "<token>":
-		return fmt.Errorf("names no user: nobody can be called %s", shorten(name))
-	case strings.EqualFold(name, "anonymous"):
-		return fmt.Errorf("is for %q, which is what rules and logs call nobody in particular", name)
-	}
-	for _, r := range name {
-		if !unicode.IsPrint(r) || !c.o.CaseSensitive && r > unicode.MaxASCII && unicode.ToLower(r) <= unicode.MaxASCII {
-			return fmt.Errorf("names no user: %s has a letter in it that no name may have", shorten(name))
-		}
-	}
-	return nil
 }
 
 // checkURI refuses a URI that has more than one spelling, and of SPIFFE what is

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"unicode/utf8"
 )
@@ -26,6 +27,12 @@ const (
 type Credential struct {
 	Kind Kind
 	User string // basic: the user name as sent (not yet lower-cased)
+
+	// Where it came from and the hostname it was meant for, for a provider that
+	// asks somebody who wants to know. No comparison looks at them, and no key
+	// but through the Proof of such a provider.
+	Addr netip.Addr
+	Host string
 
 	// Known is set by a Cache for the provider it asks: this very login was
 	// proven good before, from where it comes now. No key and no comparison
@@ -94,7 +101,7 @@ func CheckBasic(user, password string) (Credential, error) {
 		return Credential{}, fmt.Errorf("password without a user name: %w", ErrMalformed)
 	case password == "":
 		return Credential{}, fmt.Errorf("user name without a password: %w", ErrMalformed)
-	case len(user) > MaxUser || len(password) > MaxPassword:
+	case len(user) > MaxUser || len(password) > longestPassword(user):
 		return Credential{}, fmt.Errorf("user name or password too long: %w", ErrMalformed)
 	case !utf8.ValidString(user) || !utf8.ValidString(password):
 		return Credential{}, fmt.Errorf("user name or password is no UTF-8: %w", ErrMalformed)
@@ -106,6 +113,14 @@ func CheckBasic(user, password string) (Credential, error) {
 		return Credential{}, fmt.Errorf("colon in a user name: %w", ErrMalformed)
 	}
 	return NewBasic(user, password), nil
+}
+
+// longestPassword is more where the password is an issuer's token.
+func longestPassword(user string) int {
+	if strings.EqualFold(user, OIDCUser) {
+		return MaxToken
+	}
+	return MaxPassword
 }
 
 // ParseAuthorization reads the Authorization fields of a request (C20, T25).
@@ -137,7 +152,7 @@ func ParseAuthorization(values []string) (Credential, error) {
 }
 
 func parseBasic(text string) (Credential, error) {
-	if len(text) > base64.StdEncoding.EncodedLen(MaxUser+1+MaxPassword) {
+	if len(text) > base64.StdEncoding.EncodedLen(MaxUser+1+MaxToken) {
 		return Credential{}, fmt.Errorf("basic credential too long: %w", ErrMalformed)
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(text)

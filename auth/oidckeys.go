@@ -1,0 +1,120 @@
+package auth
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	keysFresh    = 10 * time.Minute // until an issuer is asked whether they still are its keys
+	keysKept     = 6 * time.Hour    // while it cannot be asked
+	keysPace     = 10 * time.Second // between two fetches
+	keysPatience = time.Second      // for newer ones, where one is there that may do
+)
+
+// errNoSuchKey is a key that the issuer does not have. It is not ErrRejected by
+// itself: the token is.
+var errNoSuchKey = errors.New("no such key")
+
+// issuerKeys are the keys of one issuer: fetched when they are first wanted, when
+// they are no longer fresh, and when a token names one that is not among them.
+type issuerKeys struct {
+	issuer string
+	client *issuerClient
+	now    func() time.Time
+
+	mu    sync.Mutex
+	keys  []publicKey
+	at    time.Time     // when they were fetched
+	tried time.Time     // when the last fetch began
+	err   error         // its end
+	under chan struct{} // closed at the end of a fetch under way; nil without one
+}
+
+// find is every key that a token with this header may be signed with: of several
+// with one name any will do, and without a name there has to be one alone. The
+// error is errNoSuchKey, or why the issuer cannot be asked.
+func (k *issuerKeys) find(ctx context.Context, alg, kid string) ([]crypto.PublicKey, error) {
+	for asked := false; ; asked = true {
+		k.mu.Lock()
+		now := k.now()
+		var found []crypto.PublicKey
+		if fresh(k.at, now, keysKept) {
+			found = pick(k.keys, alg, kid)
+		}
+		if found != nil && (asked || fresh(k.at, now, keysFresh)) {
+			k.mu.Unlock()
+			return found, nil
+		}
+		// A clock that was set back is no reason to wait for it to come again.
+		if !asked && k.under == nil && !fresh(k.tried, now, keysPace) {
+			k.tried, k.under = now, make(chan struct{})
+			go k.fetch(context.WithoutCancel(ctx), k.under)
+		}
+		under, err := k.under, k.err
+		k.mu.Unlock()
+		switch {
+		case under != nil && !asked:
+			if !wait(ctx, under, found != nil) && found == nil {
+				return nil, fmt.Errorf("issuer %s: its keys are being fetched: %w", k.issuer, context.Cause(ctx))
+			}
+		case found != nil:
+			return found, nil
+		case err != nil:
+			return nil, fmt.Errorf("issuer %s: %w", k.issuer, err)
+		default:
+			return nil, errNoSuchKey
+		}
+	}
+}
+
+// wait reports whether done was closed in time.
+func wait(ctx context.Context, done <-chan struct{}, brief bool) bool {
+	var late <-chan time.Time
+	if brief {
+		timer := time.NewTimer(keysPatience)
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-done:
+		return true
+	case <-late:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func pick(keys []publicKey, alg, kid string) (found []crypto.PublicKey) {
+	for i := range keys {
+		if (kid == "" || keys[i].kid == kid) && keys[i].fits(alg) {
+			found = append(found, keys[i].key)
+		}
+	}
+	if kid == "" && len(found) > 1 {
+		return nil
+	}
+	return found
+}
+
+// fetch asks the issuer for everybody who waits. What it cannot say leaves the
+// keys in hand as they are.
+func (k *issuerKeys) fetch(ctx context.Context, under chan struct{}) {
+	var p published
+	err := errors.New("reading its keys panicked")
+	defer func() {
+		_ = recover() // not in a request's goroutine: nothing above would catch it
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.err = err; err == nil {
+			k.keys, k.at = p.keys, k.now()
+		}
+		k.under = nil
+		close(under)
+	}()
+	p, err = k.client.fetch(ctx, k.issuer)
+}
