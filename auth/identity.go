@@ -71,6 +71,9 @@ const (
 	viaRobot       = "robot"
 	viaHtpasswd    = "htpasswd"
 	viaCertificate = "certificate"
+	viaOIDC        = "oidc:" // and the name of the issuer
+	viaWebhook     = "webhook"
+	viaLDAP        = "ldap"
 	robotPrefix    = "robot-" // of the names robots log in with
 )
 

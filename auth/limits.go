@@ -5,26 +5,41 @@ import "time"
 // What strangers may make this package hold, read or wait for (K5). Each bound
 // has a test that meets it.
 const (
-	MaxScopes      = 64  // scopes in one scope string (T30)
-	MaxScopeName   = 512 // bytes of a scope's resource name; a repository's own bound is MaxRepository
-	MaxRepository  = 255 // bytes of a repository name (P02)
-	MaxPattern     = 512 // bytes of a repository pattern
-	MaxTag         = 128 // bytes of a tag, and of a pattern of tags
-	MaxUser        = 256 // bytes of a user name
-	MaxPassword    = 4096
-	MaxToken       = 8 << 10   // bytes of any token read
-	MaxIssued      = 4<<10 - 1 // of one we issue; with a credential sealed in: MaxToken
-	MaxKeyFile     = 64 << 10  // bytes of a token key file
-	MaxKeys        = 16        // keys in it
-	MaxHtpasswd    = 16 << 20  // bytes of an htpasswd file
-	MaxLineErrors  = 100       // reported of one file
-	MaxGroupsShown = 8         // groups named in a sentence
+	MaxScopes     = 64  // scopes in one scope string (T30)
+	MaxScopeName  = 512 // bytes of a scope's resource name; a repository's own bound is MaxRepository
+	MaxRepository = 255 // bytes of a repository name (P02)
+	MaxPattern    = 512 // bytes of a repository pattern
+	MaxTag        = 128 // bytes of a tag, and of a pattern of tags
+	MaxUser       = 256 // bytes of a user name
+	MaxPassword   = 4096
+	MaxToken      = 8 << 10   // bytes of any token read
+	MaxIssued     = 4<<10 - 1 // of one we issue; with a credential sealed in: MaxToken
+	MaxKeyFile    = 64 << 10  // bytes of a token key file
+	MaxKeys       = 16        // keys in it
+	MaxHtpasswd   = 16 << 20  // bytes of an htpasswd file
+	MaxLineErrors = 100       // reported of one file
+
+	MaxTokensFile   = 4 << 20 // bytes of a file of robots
+	MaxRobots       = 10_000  // in it
+	MaxRobotName    = 63      // letters of a robot's name
+	MaxRobotSecrets = 2       // of a robot: the old one and the new
+
+	MaxGroupsShown = 8 // groups named in a sentence
 
 	MaxClientCAs  = 256      // certificates of CAs that clients' ones are believed by: their names go into every handshake
 	MaxShown      = 10       // certificates that a client may show, its own and those of CAs in between
 	MaxShownBytes = 16 << 10 // of those certificates: a chain of four has 8, and what is parsed of them is held with the connection, up to 40 times as much
 	MaxCRL        = 16 << 20 // bytes of revocation lists: some 400,000 certificates
 	MaxListsOfCRL = 64
+
+	MaxGroupName  = 256     // bytes of the name of a group that a provider gives
+	MaxGroupBytes = 2 << 10 // of all that it gives one user: they go into tokens, see MaxIssued
+
+	MaxClaims    = 8         // that the user template of an issuer names
+	MaxJSONDepth = 32        // of a token's claims, of a webhook's answer
+	MaxDiscovery = 64 << 10  // bytes of an issuer's discovery document
+	MaxKeySet    = 256 << 10 // bytes of an issuer's keys
+	MaxAnswer    = 64 << 10  // bytes of a webhook's answer
 
 	MaxBcryptCost     = 15        // 1.5 to 3 s a check
 	MaxBcryptPassword = 72        // bytes; bcrypt ignores what follows
