@@ -16,8 +16,10 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// CacheTimes bound how long an outcome of a login is believed.
-type CacheTimes struct{ TTL, NegativeTTL time.Duration }
+// CacheTimes bound how long an outcome of a login is believed. Stale is how long
+// after it was proven a login is good while nobody can say whether it still is;
+// 0 for never.
+type CacheTimes struct{ TTL, NegativeTTL, Stale time.Duration }
 
 // Cache is the LRU of auth decisions. It belongs to the process and outlives
 // reloads. Proven and rejected logins live apart, so that a flood of wrong
@@ -29,7 +31,7 @@ type Cache struct {
 
 	proven   shards[proven]
 	good     shards[proven] // when a login was last proven from a source: there it is not locked out
-	rejected shards[time.Time]
+	rejected shards[rejection]
 	tokens   shards[*Identity]
 	forged   shards[struct{}] // tokens with a wrong signature
 
@@ -40,19 +42,26 @@ type Cache struct {
 	followers atomic.Int64
 	flights   flights
 
-	hits, misses atomic.Uint64
-	buffers      sync.Pool
+	hits, misses, stale atomic.Uint64
+	buffers             sync.Pool
 }
 
 // proven is a login that was good at a time.
 type proven struct {
-	id Identity
-	at time.Time
+	id   Identity
+	at   time.Time
+	lost time.Time // when it was last asked about in vain
+}
+
+// rejection is a login that was wrong at a time.
+type rejection struct {
+	err error
+	at  time.Time
 }
 
 // goodOf keeps of id no more than a revocation asks for.
 func goodOf(id Identity, at time.Time) proven {
-	return proven{Identity{Name: id.Name, Epoch: id.Epoch}, at}
+	return proven{id: Identity{Name: id.Name, Epoch: id.Epoch}, at: at}
 }
 
 // cacheKey is a keyed hash: what is in it cannot be read from it.
@@ -67,7 +76,7 @@ func NewCache(size int, now func() time.Time) *Cache {
 		wait:     MaxLoginWait,
 		proven:   newShards[proven](size),
 		good:     newShards[proven](size),
-		rejected: newShards[time.Time](size),
+		rejected: newShards[rejection](size),
 		tokens:   newShards[*Identity](size),
 		forged:   newShards[struct{}](MaxBadTokens),
 		hashing:  newSlots(max(1, runtime.GOMAXPROCS(0)/2)),
@@ -95,6 +104,10 @@ func (k *Cache) Stats() (hits, misses uint64, proven, rejected, tokens int) {
 	return k.hits.Load(), k.misses.Load(), k.proven.len(), k.rejected.len(), k.tokens.len()
 }
 
+// Stale counts the logins that were let in because nobody could say whether they
+// were still good.
+func (k *Cache) Stale() uint64 { return k.stale.Load() }
+
 // Login asks by for c unless the answer is known: one flight per credential,
 // at most half of the cores (one at least) hashing, at most MaxRemoteLogins
 // questions of Remote providers under way, a bounded queue before each
@@ -107,6 +120,13 @@ func (k *Cache) Stats() (hits, misses uint64, proven, rejected, tokens int) {
 // before. It is not asked for a login proven from the same source within
 // GoodBefore. A check goes on when the one who began it is gone. Without by
 // (nil) nobody can log in. What was proven before a revocation is asked again.
+//
+// When by cannot be asked (ErrUnavailable, ErrBusy, no time left), what it said
+// last is good until Stale after it said so, groups included; not what was
+// rejected or revoked since. It is not asked again about that login within
+// NegativeTTL.
+//
+// An ErrRejected is a *Rejection where a provider gave a reason.
 func (k *Cache) Login(ctx context.Context, by Authenticator, c Credential, t CacheTimes, g Guard) (id Identity, hit bool, err error) {
 	if c.Kind == None {
 		return Identity{}, false, ErrNotMine
@@ -178,14 +198,42 @@ type login struct {
 func (l *login) known() (id Identity, err error, ok bool) {
 	if p, ok := l.proven.get(l.key); ok {
 		now := l.now()
-		if fresh(p.at, now, l.times.TTL) && (p.id.Expires.IsZero() || now.Before(p.id.Expires)) && !l.revoked.ended(&p.id) {
+		if fresh(p.at, now, l.times.TTL) && l.holds(&p.id, now) {
+			return p.id, nil, true
+		}
+		if fresh(p.lost, now, l.times.NegativeTTL) && fresh(p.at, now, l.times.Stale) && l.holds(&p.id, now) {
+			l.stale.Add(1)
 			return p.id, nil, true
 		}
 	}
-	if at, ok := l.rejected.get(l.key); ok && fresh(at, l.now(), l.times.NegativeTTL) {
-		return Identity{}, ErrRejected, true
+	if r, ok := l.rejected.get(l.key); ok && fresh(r.at, l.now(), l.times.NegativeTTL) {
+		return Identity{}, r.err, true
 	}
 	return Identity{}, nil, false
+}
+
+// holds is false once id is over by itself or by a revocation.
+func (l *login) holds(id *Identity, now time.Time) bool {
+	return (id.Expires.IsZero() || now.Before(id.Expires)) && !l.revoked.ended(id)
+}
+
+// outage reports whether nobody could be asked, not whether somebody who was asked
+// would not say.
+func outage(err error) bool {
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrBusy) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// past is what was last proven, for want of anybody who could say what is now.
+func (l *login) past() (id Identity, ok bool) {
+	now := l.now()
+	p, ok := l.proven.get(l.key)
+	if !ok || !fresh(p.at, now, l.times.Stale) || !l.holds(&p.id, now) {
+		return Identity{}, false
+	}
+	p.lost = now
+	l.proven.add(l.key, p)
+	l.stale.Add(1)
+	return p.id, true
 }
 
 // fresh is false before at as well: a clock that was set back proves nothing.
@@ -246,7 +294,9 @@ func (l *login) fly(ctx context.Context, f *flight) {
 }
 
 // ask has the providers check, and remembers yes and no, but not "could not
-// find out" nor what the guard says about this one (refused).
+// find out" nor what the guard says about this one (refused). Where they could
+// not find out, what they said last counts for as long as it may, to who is
+// admitted: the check may have ended before the guard was asked.
 //
 // The revocations are those from before the check: one that comes meanwhile
 // ends what the check proves.
@@ -259,17 +309,27 @@ func (l *login) ask(ctx context.Context) (id Identity, refused bool, err error) 
 		return Identity{}, true, err
 	case err == nil:
 		l.rejected.remove(l.key)
-		l.proven.add(l.key, proven{id, now})
+		l.proven.add(l.key, proven{id: id, at: now})
 		l.good.add(l.here, goodOf(id, now))
 		return id, false, nil
 	case errors.Is(err, ErrRejected), errors.Is(err, ErrNotMine), errors.Is(err, ErrMalformed):
 		l.proven.remove(l.key)
 		l.good.remove(l.here)
-		l.rejected.add(l.key, now)
+		wrong := ErrRejected
+		if why := (*Rejection)(nil); errors.As(err, &why) {
+			wrong = why
+		}
+		l.rejected.add(l.key, rejection{wrong, now})
 		if l.guard != nil {
 			l.guard.Failed(l.c)
 		}
-		return Identity{}, false, ErrRejected
+		return Identity{}, false, wrong
+	}
+	if outage(err) {
+		if last, ok := l.past(); ok {
+			id, err := l.share(last)
+			return id, err != nil, err
+		}
 	}
 	return Identity{}, false, err
 }

@@ -28,6 +28,7 @@ func arrows() map[string][]string {
 		"proxy":              {"auth", "ratelimit"},
 		"configs":            {"auth", "ratelimit"},
 		"internal/redistest": {}, // of tests: no package may import it elsewhere
+		"internal/slapdtest": {}, // likewise
 		"cmd/regward":        {"auth", "ratelimit", "fleet", "replay", "tls", "doctor", "trust", "proxy", "configs"},
 	}
 }
