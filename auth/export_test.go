@@ -53,3 +53,40 @@ func (t *Tokens) PrivateKey() *ecdsa.PrivateKey { return t.keys[0].private }
 
 // Kid is the first key's name.
 func (t *Tokens) Kid() string { return t.keys[0].kid }
+
+// Hurry bounds fetches of keys.
+func (n *OIDC) Hurry(most time.Duration) *OIDC {
+	for _, i := range n.issuers {
+		i.keys.client.most = most
+	}
+	return n
+}
+
+// ReadIssuer is the issuer that a token says it has.
+func ReadIssuer(token string) (string, error) {
+	t, err := readToken(token)
+	if err != nil {
+		return "", err
+	}
+	return t.issuer, nil
+}
+
+// NameBy makes a user name of claims by a template.
+func NameBy(template, claims string, caseSensitive bool) (name string, bad, err error) {
+	u, err := parseUserTemplate(template, caseSensitive)
+	if err != nil {
+		return "", err, nil
+	}
+	t := &idToken{}
+	if t.claims, err = readObject([]byte(claims)); err != nil {
+		return "", nil, err
+	}
+	name, err = u.name(t)
+	return name, nil, err
+}
+
+// ReadAnswer reads what a webhook says.
+func ReadAnswer(body []byte, asked string) (user string, groups []string, ttl time.Duration, err error) {
+	a, err := readAnswer(body, asked, false)
+	return a.user, a.groups, a.ttl, err
+}

@@ -13,6 +13,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -49,10 +51,17 @@ const (
 func newIssuer(t testing.TB, now func() time.Time) *issuer {
 	t.Helper()
 	i := &issuer{TB: t, now: now, handlers: map[string]http.HandlerFunc{}, asked: map[string]int{}}
-	i.Server = httptest.NewTLSServer(i)
-	t.Cleanup(i.Close)
-	i.Config.ErrorLog = nil
+	i.Server = quietTLS(t, i)
 	return i
+}
+
+// quietTLS is a server that does not print who could not shake hands.
+func quietTLS(t testing.TB, h http.Handler) *httptest.Server {
+	s := httptest.NewUnstartedServer(h)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
 }
 
 func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
