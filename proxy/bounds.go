@@ -35,6 +35,7 @@ const (
 	maxRefusals     = 10_000  // refusals remembered for explain
 	maxChallenged   = 2_000   // requests without a credential remembered for explain
 	maxLogged       = 256     // bytes of a client's own words in a log line
+	maxTagLocks     = 4096    // immutable tags being pushed at once
 	maxForm         = 64 << 10
 	maxFormFields   = 256
 	maxDrain        = 4 << 20 // bytes taken from a client that was refused while sending (S12)
@@ -51,4 +52,6 @@ const (
 	drainTime = 3 * time.Second
 	formTime  = 15 * time.Second
 	freeTime  = 10 * time.Minute // L02
+
+	tagPatience = 20 * time.Second // for other pushes of an immutable tag, and for the upstream to say where it is
 )

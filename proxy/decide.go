@@ -25,11 +25,24 @@ func (x *exchange) decide() error {
 		x.decision.WouldDeny, x.decision.WouldDenyRule = "", "" // it is refused already
 		return err
 	}
+	x.countWouldDeny()
+	return nil
+}
+
+func (x *exchange) countWouldDeny() {
 	if where := x.decision.WouldDenyRule; where != "" {
 		rule, _, _ := strings.Cut(where, " ") // "rules[3] at regward.yaml:31"
 		x.h.metrics.wouldDeny(rule)
 	}
-	return nil
+}
+
+// noteWouldDeny adds what only the upstream could tell of a dry run, unless
+// another one has spoken.
+func (x *exchange) noteWouldDeny(d auth.Decision) {
+	if x.decision.WouldDeny == "" {
+		x.decision.WouldDeny, x.decision.WouldDenyRule = d.WouldDeny, d.WouldDenyRule
+		x.countWouldDeny()
+	}
 }
 
 // servable reports what else may stand against a request that the rules allow.
@@ -70,8 +83,19 @@ func (x *exchange) dropMount() {
 }
 
 // denied is the answer to a caller without the right: 401, since clients
-// re-scope only on that (S02), in words for whoever reads them (M7, M9).
+// re-scope only on that (S02), in words for whoever reads them (M7, M9). Where
+// only the tag is in the way of somebody who has logged in, no other token
+// helps, and it is 403 (S03).
 func (x *exchange) denied(d auth.Decision) error {
+	if d.Immutable() {
+		return x.immutable(d, map[bool]string{
+			false: "cannot be deleted",
+			true:  "what is deleted by its digest may be one of theirs",
+		}[d.Access.Tag == ""])
+	}
+	if words := x.tagWords(d); words != "" {
+		return refuse(http.StatusForbidden, "DENIED", words).because(reasonNotAllowed)
+	}
 	e := unauthorized("DENIED", x.deniedWords(d), scopeOf(x.req.Wants), "").because(reasonNotAllowed)
 	if x.who.Capped { // it came by a token
 		e.authErr = "insufficient_scope"
@@ -80,6 +104,37 @@ func (x *exchange) denied(d auth.Decision) error {
 		e.reason = reasonNotCovered
 	}
 	return e
+}
+
+// tagWords is what a caller hears who may do what is asked, but not to that tag;
+// "" if the tag is not the reason, or a login might help.
+func (x *exchange) tagWords(d auth.Decision) string {
+	who := x.who
+	who.Capped = false // what a token with more in it could do
+	if d.Verdict != auth.Denied || x.who.Anonymous() || !x.s.Policy.Grants(&who, d.Access) {
+		return ""
+	}
+	repo := d.Access.Repository
+	if d.Access.Tag == "" {
+		return x.who.Name + " may not delete by digest in " + repo + ": a tag that " + x.who.Name + " may not delete could name it"
+	}
+	what := "the tag " + d.Access.Tag + " of " + repo
+	switch d.Access.Action {
+	case auth.Push:
+		return x.who.Name + " may not push " + what + x.ownPatterns()
+	case auth.Delete:
+		return x.who.Name + " may not delete " + what
+	}
+	return x.who.Name + " may not pull " + what + ", or it does not exist"
+}
+
+// ownPatterns says where the caller may push, "" if nowhere.
+func (x *exchange) ownPatterns() string {
+	own := x.s.Policy.Patterns(&x.who, auth.Push)
+	if len(own) == 0 {
+		return ""
+	}
+	return "; " + x.who.Name + " may push to " + strings.Join(own[:min(3, len(own))], " and ")
 }
 
 func (x *exchange) deniedWords(d auth.Decision) string {
@@ -101,11 +156,7 @@ func (x *exchange) deniedWords(d auth.Decision) string {
 	}
 	switch action {
 	case auth.Push:
-		msg := x.who.Name + " may not push to " + repo
-		if own := x.s.Policy.Patterns(&x.who, auth.Push); len(own) > 0 {
-			msg += "; " + x.who.Name + " may push to " + strings.Join(own[:min(3, len(own))], " and ")
-		}
-		return msg
+		return x.who.Name + " may not push to " + repo + x.ownPatterns()
 	case auth.Delete:
 		return x.who.Name + " may not delete in " + repo + ", or it does not exist"
 	}

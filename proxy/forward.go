@@ -25,6 +25,7 @@ func (x *exchange) forward() error {
 	if err := x.mustBeServedHere(); err != nil {
 		return err
 	}
+	defer x.release()
 	out, err := x.outgoing()
 	if x.body != nil {
 		defer x.body.end()
@@ -37,6 +38,7 @@ func (x *exchange) forward() error {
 	resp, err := x.up.do(x.r.Context(), out)
 	x.upstreamTime = time.Since(asked)
 	x.forget()
+	x.release()
 	if err != nil {
 		return x.loginMayHelp(err)
 	}
@@ -123,7 +125,7 @@ func (x *exchange) addBody(out *outgoing) error {
 	case !takesBody(&x.req):
 		return nil
 	case length == 0:
-		return x.admitManifest(out, http.NoBody)
+		return x.judgeManifest(out, http.NoBody)
 	}
 	x.body = newClientBody(x)
 	body := io.Reader(x.body)
@@ -132,13 +134,38 @@ func (x *exchange) addBody(out *outgoing) error {
 			return refuse(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "a manifest has at most "+strconv.Itoa(maxManifest>>20)+" MiB")
 		}
 		body = http.MaxBytesReader(nil, io.NopCloser(body), maxManifest)
-		if x.shared != nil {
-			return x.admitManifest(out, body)
+		if x.judged() {
+			return x.judgeManifest(out, body)
 		}
 	}
 	// HTTP/1: the upstream may answer while the client still sends.
 	_ = http.NewResponseController(x.w).EnableFullDuplex()
 	out.Body, out.Length = x.proves(body), length
+	return nil
+}
+
+// judged reports whether a manifest is looked at before it goes on.
+func (x *exchange) judged() bool { return x.shared != nil || len(x.immutableTags()) > 0 }
+
+// judgeManifest reads a manifest that is pushed, where that is to be looked at.
+// What goes on is what was judged.
+func (x *exchange) judgeManifest(out *outgoing, body io.Reader) error {
+	if x.req.Kind != KindManifest || !x.judged() {
+		return nil
+	}
+	manifest, err := io.ReadAll(body)
+	if err != nil {
+		return x.up.failed(x.r.Context(), errClientBody{err})
+	}
+	if err := x.admitManifest(manifest); err != nil {
+		return err
+	}
+	if tags := x.immutableTags(); len(tags) > 0 {
+		if err := x.mustNotMove(out, tags, manifest); err != nil {
+			return err
+		}
+	}
+	out.Body, out.Length = bytes.NewReader(manifest), int64(len(manifest))
 	return nil
 }
 

@@ -177,8 +177,8 @@ func htpasswdLine(user, password string) string {
 
 // newGate starts a gate over the rules and limits in text:
 //
-//	allow SUBJECTS PATTERNS ACTIONS [from=NETS]
-//	deny  SUBJECTS PATTERNS ACTIONS [dry_run]
+//	allow SUBJECTS PATTERNS ACTIONS [from=NETS] [tags=PATTERNS] [immutable]
+//	deny  SUBJECTS PATTERNS ACTIONS [tags=PATTERNS] [dry_run]
 //	limit NAME COUNT RATE [per=P] [subjects=..] [repositories=..] [from=..] [exempt=..] [burst=N] [dry_run]
 func newGate(t testing.TB, text string, change ...func(*Settings)) *gate {
 	t.Helper()
@@ -290,11 +290,18 @@ func parseText(t testing.TB, text string) (rules []auth.Rule, limits []Limit) {
 			}
 		}
 		for _, option := range f[4:] {
-			if option == "dry_run" {
+			switch key, value, _ := strings.Cut(option, "="); key {
+			case "dry_run":
 				r.DryRun = true
-				continue
+			case "immutable":
+				r.Immutable = true
+			case "tags":
+				r.Tags = each(t, value, auth.ParseTagPattern)
+			case "from":
+				r.From = each(t, value, netip.ParsePrefix)
+			default:
+				t.Fatalf("rule %q", f)
 			}
-			r.From = each(t, strings.TrimPrefix(option, "from="), netip.ParsePrefix)
 		}
 		rules = append(rules, r)
 	}

@@ -52,7 +52,10 @@ type Handler struct {
 	shared    *sharedState
 	talk      talk
 	one       oneAddress
-	pause     func(context.Context, time.Duration) error // of a paced body
+	tagLocks  tagLocks
+
+	tagPatience time.Duration                              // for finding out where an immutable tag is
+	pause       func(context.Context, time.Duration) error // of a paced body
 }
 
 // New makes a handler. It answers 503 until the first Swap.
@@ -68,7 +71,7 @@ func New(o Options) *Handler {
 	}
 	shared := &sharedState{mode: o.OnError, log: o.Log, now: o.Now, later: func(d time.Duration, f func()) { time.AfterFunc(d, f) }}
 	o.Limiter, o.Failures = shared.behind(o.Limiter, o.Local), shared.behind(o.Failures, o.LocalFailures)
-	h := &Handler{Options: o, shared: shared, talk: newTalk(), pause: sleep, refusals: newRefusals(maxRefusals), challenged: newRefusals(maxChallenged),
+	h := &Handler{Options: o, shared: shared, talk: newTalk(), pause: sleep, tagPatience: tagPatience, refusals: newRefusals(maxRefusals), challenged: newRefusals(maxChallenged),
 		free: newFreePulls(), notes: newNotes(o.Shared), small: newBuffers(smallBuffer), large: newBuffers(largeBuffer)}
 	h.metrics = newMetrics(h)
 	return h
@@ -122,6 +125,7 @@ type exchange struct {
 	expired    bool            // the token has run out, and only a lease may forgive it
 	shared     *sharing        // nil: the upstream keeps its repositories apart
 	upload     *upload
+	unlock     func()      // the immutable tags that are pushed; nil: none
 	body       *clientBody // what goes on of the client's body; nil: nothing
 	bodyRead   bool        // it was read here, to its end
 	decision   auth.Decision

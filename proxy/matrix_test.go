@@ -17,9 +17,13 @@ func TestG3_Matrix(t *testing.T) {
 		allow everyone  library/** pull
 		allow user:ann  team/**    pull
 		allow user:bob  team/**    pull,push
-		allow user:carl team/**    pull,push,delete`)
+		allow user:carl team/**    pull,push,delete
+		allow user:ann  tags/**    pull             tags=v*
+		allow user:bob  tags/**    pull,push        tags=v*
+		allow user:carl tags/**    pull,push,delete
+		deny  user:carl tags/**    delete           tags=v*`)
 	all := []string{"registry:catalog:*"}
-	for _, name := range []string{"team/x", "team/y", "team", "team/x/manifests/y", "team/blobs/uploads", "library/x", "library/x/manifests/team"} {
+	for _, name := range []string{"team/x", "team/y", "team", "team/x/manifests/y", "team/blobs/uploads", "library/x", "library/x/manifests/team", "tags/x"} {
 		all = append(all, deletes(name))
 	}
 	type caller struct {
@@ -81,7 +85,7 @@ func (g *gate) cell(method, target string, credential option) string {
 	g.Helper()
 	a := g.do(method, target, credential)
 	got := g.up.seen()
-	letter := map[int]string{401: ".", 404: "N", 405: "M", 400: "B", 415: "S"}[a.StatusCode]
+	letter := map[int]string{401: ".", 403: "D", 404: "N", 405: "M", 400: "B", 415: "S"}[a.StatusCode]
 	if a.StatusCode/100 == 2 {
 		letter = "L"
 	}

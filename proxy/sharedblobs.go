@@ -1,9 +1,6 @@
 package proxy
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"crypto/sha512"
 	"encoding/hex"
 	"hash"
 	"io"
@@ -79,16 +76,11 @@ func (x *exchange) asker(name string) (asker, error) {
 	return asker{Credential: out.Credential, TurnedAway: out.TurnedAway, User: out.User, RequestID: x.id}, nil
 }
 
-// admitManifest reads a manifest that is pushed and refuses one that refers to
-// what is not served in its repository already: it would be a key to it. What
-// goes on is what was judged.
-func (x *exchange) admitManifest(out *outgoing, body io.Reader) error {
-	if x.shared == nil || x.req.Kind != KindManifest {
+// admitManifest refuses a manifest that is pushed and refers to what is not
+// served in its repository already: it would be a key to it.
+func (x *exchange) admitManifest(manifest []byte) error {
+	if x.shared == nil {
 		return nil
-	}
-	manifest, err := io.ReadAll(body)
-	if err != nil {
-		return x.up.failed(x.r.Context(), errClientBody{err})
 	}
 	refs, err := readManifest(manifest)
 	if err != nil {
@@ -111,7 +103,6 @@ func (x *exchange) admitManifest(out *outgoing, body io.Reader) error {
 			": push the images it lists there first, then the index")
 	}
 	x.shared.manifest = refs
-	out.Body, out.Length = bytes.NewReader(manifest), int64(len(manifest))
 	return nil
 }
 
@@ -133,11 +124,11 @@ func (x *exchange) proves(body io.Reader) io.Reader {
 		return body
 	}
 	algorithm, want, _ := strings.Cut(x.req.Query.Digest, ":")
-	sums := map[string]func() hash.Hash{"sha256": sha256.New, "sha384": sha512.New384, "sha512": sha512.New}
-	if sums[algorithm] == nil {
+	sum := digestSum(algorithm)
+	if sum == nil {
 		return body
 	}
-	x.shared.content = &hashing{from: body, sum: sums[algorithm](), want: want}
+	x.shared.content = &hashing{from: body, sum: sum(), want: want}
 	return x.shared.content
 }
 

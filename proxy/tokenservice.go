@@ -246,7 +246,7 @@ func (x *exchange) granted(scopes []auth.Access, up *backend) (granted, there []
 			want = f.Access(want.Action) // rules and requests know it by that name
 			name.Repository = f.Name
 		}
-		if x.s.Policy.Decide(&x.who, []auth.Access{want}).Allowed() {
+		if x.s.Policy.Grants(&x.who, want) {
 			granted, there = append(granted, want), append(there, name)
 		}
 	}
