@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -56,8 +57,9 @@ func (r *Robot) rule(file string) Rule {
 // RobotFile is one reading of the file of robots. It is immutable. A nil one
 // has no robots.
 type RobotFile struct {
-	Name   string  // of the file
-	Robots []Robot // in its order
+	Name   string            // of the file
+	Sum    [sha256.Size]byte // of its content
+	Robots []Robot           // in its order
 	byName map[string]int
 }
 

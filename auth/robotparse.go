@@ -2,6 +2,7 @@ package auth
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ func ParseRobots(file string, data []byte) (*RobotFile, error) {
 	if len(data) > MaxTokensFile {
 		return nil, fmt.Errorf("%s: longer than %d bytes", file, MaxTokensFile)
 	}
-	f, r := &RobotFile{Name: file, byName: map[string]int{}}, &robotReader{file: file}
+	f, r := &RobotFile{Name: file, Sum: sha256.Sum256(data), byName: map[string]int{}}, &robotReader{file: file}
 	if at := findRobotSecret(data); at >= 0 {
 		r.add(1+bytes.Count(data[:at], []byte("\n")), 0, "a secret is written here, and known to all who can read this file", "take it out, and rotate that robot: the file has hashes only")
 		return nil, r.bad // the rest may quote it

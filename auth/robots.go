@@ -144,7 +144,7 @@ func (x *Robots) Current(id *Identity) bool {
 
 // proven is the robot and the secret of it that proved id; nil if it is gone.
 func (x *Robots) proven(id *Identity) (r *robot, at int) {
-	if id.Via != viaRobot {
+	if x == nil || id.Via != viaRobot {
 		return nil, 0
 	}
 	r = x.robots[id.Name]
@@ -160,12 +160,17 @@ func (x *Robots) proven(id *Identity) (r *robot, at int) {
 }
 
 // Admit is asked at every request of a robot, with a password or a token: a
-// *RobotError if it is not in one of its networks, else its use is noted. It
-// says nothing about anybody else, and does not allocate.
+// *RobotError if its secret has ended, or it is not in one of its networks; else
+// its use is noted. It says nothing about anybody else, nor of a secret that the
+// robot has no more: that is Current's. A nil Robots has none. Unless it refuses,
+// it does not allocate.
 func (x *Robots) Admit(id *Identity, addr netip.Addr) error {
 	r, at := x.proven(id)
 	if r == nil {
 		return nil
+	}
+	if err := r.ended(at, x.now()); err != nil {
+		return err
 	}
 	if !contains(r.From, addr) {
 		return &RobotError{Robot: r.Name, Fault: RobotElsewhere, Addr: addr}

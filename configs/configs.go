@@ -116,6 +116,9 @@ type Auth struct {
 
 	HtpasswdData SecretBytes `yaml:"-"` // content of Htpasswd; it was parsed once without complaint
 	OwnTokens    bool        `yaml:"-"` // tokens_file was not set: it may not be there yet
+
+	Robots       *auth.RobotFile `yaml:"-"` // of TokensFile; nil where there is none, or it was not read
+	RobotsUnread error           `yaml:"-"` // why it could not be read by who validates; nobody may serve so
 }
 
 // Rule is one entry of rules. One of Allow and Deny is not empty.
@@ -254,7 +257,8 @@ type Metrics struct {
 	PerNamespace bool `yaml:"per_namespace"` // the namespace as a label
 }
 
-// PolicyRules are the rules as auth.NewPolicy takes them.
+// PolicyRules are the rules as auth.NewPolicy takes them, and behind them what
+// robots were given.
 func (c *Config) PolicyRules() []auth.Rule {
 	rules := make([]auth.Rule, 0, len(c.Rules))
 	for _, r := range c.Rules {
@@ -263,5 +267,5 @@ func (c *Config) PolicyRules() []auth.Rule {
 			Allow: r.Allow, Deny: r.Deny, From: r.From, Tags: r.Tags, Immutable: r.Immutable, DryRun: r.DryRun, Where: r.Where,
 		})
 	}
-	return rules
+	return append(rules, c.Auth.Robots.Rules()...)
 }

@@ -36,6 +36,7 @@ func (k *checker) files() {
 		k.bad("redis.ca_file", k.Redis.CAFile+" holds no certificate in PEM", "")
 	}
 	k.htpasswd()
+	k.robots()
 	k.providerFiles()
 	if !k.Token.Create {
 		k.read("token.key_file", k.Token.KeyFile, auth.MaxKeyFile)

@@ -275,7 +275,7 @@ func TestRelativeNamesStartFromTheFile(t *testing.T) {
 			t.Errorf("%s is not below %s", got, dir)
 		}
 	}
-	want := []string{dir + "/htpasswd", dir + "/regward.yaml", dir + "/tls.crt", dir + "/tls.key"}
+	want := []string{dir + "/htpasswd", dir + "/regward.yaml", dir + "/state/tokens.yaml", dir + "/tls.crt", dir + "/tls.key"}
 	if got := slices.Sorted(slices.Values(c.Files())); !slices.Equal(got, want) {
 		t.Errorf("files: got %v, want %v", got, want)
 	}

@@ -29,6 +29,9 @@ func (k *checker) promises() {
 			continue
 		}
 		caller := t.caller(k.fold(t.As), fixed)
+		if robot, ok := k.Auth.Robots.Identity(caller.Name); ok {
+			caller.Identity = robot
+		}
 		action, want := t.May, true
 		if t.MayNot != 0 {
 			action, want = t.MayNot, false

@@ -63,6 +63,9 @@ func (x *exchange) identifyBearer(cred auth.Credential) error {
 	if err != nil {
 		return x.badToken(err)
 	}
+	if err := x.s.Robots.Admit(id, x.addr); err != nil {
+		return x.badToken(err)
+	}
 	here := true // the rules know nobody else by that name
 	if id.Anonymous() {
 		x.credential = "anonymous token"
@@ -86,7 +89,11 @@ var errRevoked = errors.New("what the token was proven by has changed or is gone
 func (x *exchange) badToken(err error) error {
 	e := unauthorized("UNAUTHORIZED", "the token presented is not valid here: log in again", x.askedScope(), "invalid_token").from(err).because(reasonBadToken)
 	var foreign *auth.ForeignKey
+	var robot *auth.RobotError
 	switch {
+	case errors.As(err, &robot):
+		x.credential = robot.Error()
+		e.msg, e.reason = robot.Words(), robotReason(robot)
 	case errors.Is(err, errExpired):
 		x.credential = "expired token"
 		e.msg, e.reason = "the token presented has expired", reasonExpired
@@ -140,6 +147,10 @@ func (x *exchange) login(cred auth.Credential, p *provider, saved bool) (auth.Id
 		id, hit, err = x.h.Cache.Login(x.r.Context(), p.Authenticator, cred, x.s.Cache, g)
 		x.wouldThrottle = append(x.wouldThrottle, g.found()...)
 	}
+	if err == nil {
+		err = x.s.Robots.Admit(&id, x.addr) // the answer may be remembered from another address
+	}
+	var robot *auth.RobotError
 	var locked *httpError
 	switch {
 	case err == nil:
@@ -157,6 +168,11 @@ func (x *exchange) login(cred auth.Credential, p *provider, saved bool) (auth.Id
 			return id, e
 		}
 		return id, locked
+	case errors.As(err, &robot):
+		x.credential = robot.Error()
+		x.h.metrics.login("rejected")
+		x.auditFailedLogin(user, robotReason(robot))
+		return auth.Identity{}, unauthorized("UNAUTHORIZED", robot.Words(), x.askedScope(), "").from(err).because(robotReason(robot))
 	case errors.Is(err, auth.ErrRejected), errors.Is(err, auth.ErrNotMine), errors.Is(err, auth.ErrMalformed):
 		x.credential, x.repeated = "wrong password: "+user, hit
 		x.h.metrics.login("rejected")
@@ -180,6 +196,18 @@ func (x *exchange) login(cred auth.Credential, p *provider, saved bool) (auth.Id
 	}
 	return id, refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "logins cannot be checked at the moment").
 		with("Retry-After", retryAfter(loginPause)).from(err).because(reasonBusy)
+}
+
+// robotReason is the word for a robot that is turned down though its secret is
+// right.
+func robotReason(e *auth.RobotError) string {
+	switch e.Fault {
+	case auth.RobotExpired:
+		return reasonRobotExpired
+	case auth.RobotRotated:
+		return reasonRobotRotated
+	}
+	return reasonRobotAway
 }
 
 // leased reports whether an upload begun in time may be finished with a token

@@ -67,7 +67,21 @@ func (h *Handler) prepareLogins(s *Snapshot) error {
 			s.others[host] = s.backends[order[i]].logins
 		}
 	}
+	s.addRobots()
 	return nil
+}
+
+// addRobots puts robots in front of who checks passwords, but for upstreams in
+// passthrough: nobody there knows them.
+func (s *Snapshot) addRobots() {
+	if s.Robots == nil {
+		return
+	}
+	robots := &provider{s.Robots, []func(*auth.Identity) bool{s.Robots.Current}}
+	s.passwords = robots.then(s.passwords)
+	for host, p := range s.others {
+		s.others[host] = robots.then(p)
+	}
 }
 
 // asking is the provider that asks an upstream. What it proves says by which
@@ -94,6 +108,9 @@ func (s *Snapshot) asking(b *backend) *provider {
 func (p *provider) then(q *provider) *provider {
 	if p == nil {
 		return q
+	}
+	if q == nil {
+		return p
 	}
 	return &provider{auth.NewChain(p.Authenticator, q.Authenticator), append(slices.Clone(p.current), q.current...)}
 }

@@ -23,6 +23,7 @@ type Settings struct {
 	CaseSensitive bool
 	Logins        auth.Authenticator           // who checks passwords; nil: nobody can log in
 	Current       func(id *auth.Identity) bool // whether what proved id still stands; nil with Logins nil
+	Robots        *auth.Robots                 // robots; nil: none
 	Certificates  *auth.Certificates           // whom clients' certificates speak for; nil: nobody
 	Tokens        *auth.Tokens
 	TokenTTL      time.Duration

@@ -95,6 +95,7 @@ func (s *server) adminHandler() http.Handler {
 	mux.HandleFunc("DELETE /api/v1/limits/override", s.endOverride)
 	mux.HandleFunc("POST /api/v1/revoke", s.revoke)
 	mux.HandleFunc("GET /api/v1/top", s.top)
+	mux.HandleFunc("GET /api/v1/robots", s.listRobots)
 	mux.HandleFunc("GET /debug/pprof/", s.pprof(pprof.Index))
 	mux.HandleFunc("GET /debug/pprof/cmdline", s.pprof(pprof.Cmdline))
 	mux.HandleFunc("GET /debug/pprof/profile", s.pprof(pprof.Profile))

@@ -42,6 +42,7 @@ func build(cfg *configs.Config, tokens *auth.Tokens, ca []byte) (proxy.Settings,
 		Cache: auth.CacheTimes{
 			TTL:         time.Duration(cfg.Cache.TTL),
 			NegativeTTL: time.Duration(cfg.Cache.NegativeTTL),
+			Stale:       time.Duration(cfg.Cache.Stale),
 		},
 		Lease:        time.Duration(cfg.Uploads.Lease),
 		Limits:       limits,
@@ -68,6 +69,9 @@ func build(cfg *configs.Config, tokens *auth.Tokens, ca []byte) (proxy.Settings,
 	}
 	if file != nil {
 		s.Logins, s.Current = file, file.Current
+	}
+	if cfg.Auth.Robots != nil {
+		s.Robots = buildRobots(cfg, tokens, nil, nil)
 	}
 	return s, nil
 }

@@ -59,6 +59,7 @@ func (m *serverMetrics) register() error {
 		newCacheCollector(m.server),
 		newDroppedCollector(m.server.logs),
 		newFleetCollector(m.server),
+		newRobotCollector(m.server),
 	} {
 		errs = append(errs, m.registry.Register(c))
 	}

@@ -127,6 +127,12 @@ func (s *server) prepare() (*candidate, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := cfg.Auth.RobotsUnread; err != nil {
+		return nil, fmt.Errorf("auth.tokens_file: %w: regward serve must be able to read it", err)
+	}
+	if settings.Robots != nil {
+		settings.Robots = buildRobots(cfg, next.live.tokens, s.robots.uses, s.now)
+	}
 	// The listeners are those of the start, whatever the file says now.
 	settings.OnlyProxy = settings.OnlyProxy || cfg.TLS.Mode == configs.TLSOff && !allLoopback(s.first.Listen)
 	if next.snapshot, err = s.handler.Prepare(settings); err != nil {

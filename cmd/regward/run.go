@@ -124,6 +124,7 @@ func (a *app) root() *cobra.Command {
 		a.limitsCommand(),
 		a.topCommand(),
 		a.revokeCommand(),
+		a.tokenCommand(),
 		a.auditCommand(),
 		a.doctorCommand(),
 		a.diffCommand(),

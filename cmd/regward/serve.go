@@ -119,6 +119,7 @@ type server struct {
 
 	shared        shared
 	upstreamState upstreamState
+	robots        serverRobots
 
 	reloading sync.Mutex // one reload after the other
 	live      atomic.Pointer[live]
@@ -160,6 +161,7 @@ func (s *server) start() error {
 	}
 	s.first = cfg
 	s.cache = auth.NewCache(cfg.Cache.Size, s.now)
+	s.openRobots(cfg.StateDir)
 	if err := s.openShared(cfg); err != nil {
 		return fmt.Errorf("redis: %w", err)
 	}
@@ -200,6 +202,7 @@ func (s *server) run(ctx context.Context, signals <-chan os.Signal) error {
 	work.Go(func() { s.watch(background) })
 	work.Go(func() { s.watchExpiry(background) })
 	work.Go(func() { s.watchRevocations(background) })
+	work.Go(func() { s.watchRobots(background) })
 	defer work.Wait()
 	defer cancel()
 
