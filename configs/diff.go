@@ -16,6 +16,7 @@ func Diff(from, to *Config) []string {
 	var out []string
 	out = append(out, diffRights(from, to)...)
 	out = append(out, diffDenials(from, to)...)
+	out = append(out, diffImmutable(from, to)...)
 	out = append(out, diffTried(from, to)...)
 	out = append(out, diffGroups(from, to)...)
 	out = append(out, diffLimits(from, to)...)
@@ -53,6 +54,8 @@ type right struct {
 	pattern auth.Pattern
 	action  auth.Action
 	from    string // networks, "" for any
+	tags    []auth.TagPattern
+	deny    bool
 }
 
 // rights takes rules apart, in the order of the file.
@@ -62,7 +65,7 @@ func rights(rules []Rule, set func(Rule) auth.Actions) []right {
 		for _, s := range r.Subjects {
 			for _, p := range r.Repositories {
 				for _, a := range actions(set(r)) {
-					out = append(out, right{s, p, a, networks(r.From)})
+					out = append(out, right{s, p, a, networks(r.From), r.Tags, r.Deny != 0})
 				}
 			}
 		}
@@ -80,12 +83,18 @@ func networks(list []netip.Prefix) string {
 }
 
 func allows(r Rule) auth.Actions { return r.Allow } // dry runs too: they allow
+func keeps(r Rule) auth.Actions {
+	return only(auth.Actions(0).With(auth.Push), r.Immutable && !r.DryRun)
+}
 func denies(r Rule) auth.Actions { return only(r.Deny, !r.DryRun) }
 
 // in reports whether one of the others says as much.
 func (r right) in(others []right) bool {
 	return slices.ContainsFunc(others, func(o right) bool {
-		return o.action == r.action && (o.from == "" || o.from == r.from) && o.subject.Covers(r.subject) && o.pattern.Contains(r.pattern)
+		if o.deny && !r.deny && len(o.tags) > 0 && r.action != auth.Delete {
+			return false // what names no tag is not denied
+		}
+		return o.action == r.action && auth.TagsCover(o.tags, r.tags) && (o.from == "" || o.from == r.from) && o.subject.Covers(r.subject) && o.pattern.Contains(r.pattern)
 	})
 }
 
@@ -120,6 +129,13 @@ func diffDenials(from, to *Config) []string {
 		}
 	}
 	return append(sentences(more, "is now denied %s on %s"), sentences(fewer, "is no longer denied %s on %s")...)
+}
+
+// diffImmutable tells who may move tags no more, or again.
+func diffImmutable(from, to *Config) []string {
+	before, after := rights(from.Rules, keeps), rights(to.Rules, keeps)
+	return append(sentences(without(after, before), "can no longer move or delete tags of %[2]s"),
+		sentences(without(before, after), "can move and delete tags of %[2]s again, where a rule allows it")...)
 }
 
 // diffFiles tells of files that are called as before and hold something else, as
@@ -165,13 +181,13 @@ func diffSecrets(from, to *Config) []string {
 func sentences(list []right, format string) []string {
 	type key struct {
 		subject auth.Subject
-		pattern auth.Pattern
+		pattern string
 		from    string
 	}
 	words := map[key][]string{}
 	var order []key
 	for _, r := range list {
-		k := key{r.subject, r.pattern, r.from}
+		k := key{r.subject, tagged(r.pattern, r.tags), r.from}
 		if words[k] == nil {
 			order = append(order, k)
 		}

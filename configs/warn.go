@@ -17,6 +17,7 @@ func (k *checker) warn() {
 		at := fmt.Sprintf("rules[%d]", i)
 		if !k.warnDead(i, at, r) {
 			k.warnDryAllow(at, r)
+			k.warnTags(i, at, r)
 		}
 		k.warnAnonymous(at, r)
 		k.warnPushOnly(at, r)
@@ -104,7 +105,7 @@ func (k *checker) settledBy(i int, r Rule, s auth.Subject, p auth.Pattern, a aut
 	for j, o := range k.Rules {
 		stronger := o.Deny.Has(a) && !o.DryRun && r.Deny == 0
 		same := (o.Allow.Has(a) && r.Allow.Has(a) || o.Deny.Has(a) && r.Deny.Has(a)) && (j < i && o.DryRun == r.DryRun || r.DryRun && !o.DryRun)
-		if i != j && (stronger || same) && (len(o.From) == 0 || slices.Equal(o.From, r.From)) &&
+		if i != j && (stronger || same) && tagsSettle(o, r, a) && (len(o.From) == 0 || slices.Equal(o.From, r.From)) &&
 			covers(o.Subjects, s) && k.contains(o.Repositories, p) {
 			return j
 		}
@@ -132,7 +133,7 @@ func (k *checker) warnAnonymous(at string, r Rule) {
 		}
 		for _, p := range r.Repositories {
 			for _, a := range actions(r.Allow) {
-				if !k.covered("authenticated", p, a) {
+				if !k.covered("authenticated", p, r.Tags, a) {
 					k.maybe(k.entry(at+".subjects", j), fmt.Sprintf("anonymous may %s %s and who has logged in may not", a, p), "write everyone instead of anonymous")
 					return
 				}
@@ -141,11 +142,12 @@ func (k *checker) warnAnonymous(at string, r Rule) {
 	}
 }
 
-// covered reports whether a rule without `from` allows a on p to all of kind.
-func (k *checker) covered(kind string, p auth.Pattern, a auth.Action) bool {
+// covered reports whether a rule without `from` allows a on p, under those tags,
+// to all of kind.
+func (k *checker) covered(kind string, p auth.Pattern, tags []auth.TagPattern, a auth.Action) bool {
 	who, err := auth.ParseSubject(kind)
 	return err == nil && slices.ContainsFunc(k.Rules, func(o Rule) bool {
-		return o.Allow.Has(a) && len(o.From) == 0 && covers(o.Subjects, who) &&
+		return o.Allow.Has(a) && len(o.From) == 0 && auth.TagsCover(o.Tags, tags) && covers(o.Subjects, who) &&
 			k.contains(o.Repositories, p)
 	})
 }
@@ -157,7 +159,7 @@ func (k *checker) warnPushOnly(at string, r Rule) {
 	}
 	for _, s := range r.Subjects {
 		for _, p := range r.Repositories {
-			if !k.covered(s.String(), p, auth.Pull) {
+			if !k.covered(s.String(), p, r.Tags, auth.Pull) {
 				k.maybe(at+".allow", fmt.Sprintf("push without pull: docker push needs both on %s", p), "write [pull, push]")
 				return
 			}
