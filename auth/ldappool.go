@@ -107,7 +107,7 @@ func (p *ldapPool) askServer(ctx context.Context, i int, step string, question f
 		}
 		p.drop(i) // the others are as old
 		if errors.Is(err, context.DeadlineExceeded) {
-			p.leave(i, err, ldapPause)
+			p.lost(ctx, i, err)
 			return err
 		}
 	}
@@ -115,8 +115,8 @@ func (p *ldapPool) askServer(ctx context.Context, i int, step string, question f
 	if err != nil {
 		return err
 	}
-	if err = p.on(ctx, c, step, question); gone(err) && !canceled(ctx) {
-		p.leave(i, err, ldapPause)
+	if err = p.on(ctx, c, step, question); gone(err) {
+		p.lost(ctx, i, err)
 	}
 	return err
 }
@@ -154,11 +154,9 @@ func (p *ldapPool) connect(ctx context.Context, i int) (*ldapConn, error) {
 	if err != nil {
 		_ = c.Close()
 		err = p.servers[i].failed("bind", err)
-		switch {
-		case canceled(ctx):
-		case gone(err):
-			p.leave(i, err, ldapPause)
-		default:
+		if gone(err) {
+			p.lost(ctx, i, err)
+		} else {
 			p.leave(i, err, ldapLocked)
 		}
 		return nil, err
@@ -170,9 +168,7 @@ func (p *ldapPool) connect(ctx context.Context, i int) (*ldapConn, error) {
 func (p *ldapPool) dial(ctx context.Context, i int) (*ldapConn, error) {
 	c, err := p.servers[i].dial(ctx, p.timeout)
 	if err != nil {
-		if !canceled(ctx) {
-			p.leave(i, err, ldapPause)
-		}
+		p.lost(ctx, i, err)
 		return nil, err
 	}
 	c.server = i
@@ -193,6 +189,20 @@ func (p *ldapPool) barred(i int) error {
 	}
 	s.until = now.Add(p.timeout) // whoever is first tries
 	return nil
+}
+
+// lost notes that a server did not answer, unless whoever asked did not wait for
+// it: then the next one tries.
+func (p *ldapPool) lost(ctx context.Context, i int, err error) {
+	if !canceled(ctx) {
+		p.leave(i, err, ldapPause)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := &p.state[i]; s.why != nil {
+		s.until = p.now()
+	}
 }
 
 // leave notes that a server is not to be asked for d, or that it is (nil).
@@ -272,8 +282,10 @@ func (p *ldapPool) login(ctx context.Context, first int, dn, password string) er
 			return err
 		})
 		err = p.servers[i].refusal(answer, err)
-		if gone(err) && !canceled(ctx) {
-			p.leave(i, err, ldapPause)
+		if gone(err) {
+			p.lost(ctx, i, err)
+		} else {
+			p.leave(i, nil, 0)
 		}
 		return err
 	}

@@ -81,6 +81,7 @@ func check(ctx context.Context, src configSource, static, online bool) (configs.
 	checkUpstreams(ctx, cfg, settings, online, say)
 	if online {
 		checkRedis(ctx, &cfg.Redis, say)
+		checkLDAP(ctx, cfg, say)
 		checkACME(ctx, cfg, say)
 	}
 	if cfg.TLS.Mode == configs.TLSFiles {
