@@ -45,6 +45,7 @@ func (a *app) explainCommand() *cobra.Command {
 		Long: `Say who may do what and why, or why something was refused.
 
   regward explain --user bob --repository coolteam/app --action push    the rule that decides
+  regward explain ... --action push --tag v1.2                          the same under rules with tags
   regward explain --user bob                                           all that bob may
   regward explain --repository coolteam/app --who                      who may
   regward explain --request-id ID                                      why that one was refused
@@ -61,7 +62,7 @@ The last two ask the running instance, or read an audit log with --audit FILE.`,
 	f.StringVar(&q.from, "from", "", "the caller's `ADDRESS`; a network with --last")
 	f.StringVar(&q.repository, "repository", "", "the `NAME` of the repository, as clients write it, with a hostname in front or without")
 	f.StringVar(&q.action, "action", "", "pull, push or delete")
-	f.StringVar(&q.tag, "tag", "", "the `TAG`")
+	f.StringVar(&q.tag, "tag", "", "the `TAG`, for rules that name tags; without it, a digest, a blob or an upload")
 	f.BoolVar(&q.who, "who", false, "list who may")
 	f.StringVar(&q.requestID, "request-id", "", "the `ID` that a refusal ended with")
 	f.BoolVar(&q.last, "last", false, "the last refusals, equal ones counted together")
@@ -87,6 +88,9 @@ func (a *app) explain(ctx context.Context, q question) error {
 		return usageError("explain: --repository and --action go together; --user alone lists all that user may, --who who may")
 	case q.passwordStdin && q.user == "":
 		return usageError("explain: --password-stdin needs --user")
+	}
+	if err := q.checkTag(); err != nil {
+		return err
 	}
 	x, err := a.newExplainer(q)
 	if err != nil {
@@ -232,11 +236,12 @@ type explanation struct {
 	Action     string `json:"action"`
 	Repository string `json:"repository"`
 	place
-	Tag      string     `json:"tag,omitempty"`
-	Decision string     `json:"decision"`
-	Rule     string     `json:"rule,omitempty"`
-	Rules    []ruleStep `json:"rules"`
-	Limits   []string   `json:"limits"`
+	Tag       string     `json:"tag,omitempty"`
+	Decision  string     `json:"decision"`
+	Rule      string     `json:"rule,omitempty"`
+	Immutable string     `json:"immutable,omitempty"` // the sentence about a push of an immutable tag
+	Rules     []ruleStep `json:"rules"`
+	Limits    []string   `json:"limits"`
 }
 
 // access is what rules are asked about.
@@ -273,6 +278,9 @@ func (a *app) explainAccess(ctx context.Context, x *explainer, q question) error
 	if x.rejected {
 		e.Verdict, e.Decision, e.Rule = "denied", x.provider, ""
 	}
+	if e.Verdict == "allowed" {
+		e.Immutable = x.kept(want)
+	}
 	for _, s := range steps {
 		e.Rules = append(e.Rules, ruleStep(s))
 	}
@@ -300,6 +308,9 @@ func (a *app) printExplanation(e explanation) error {
 	}
 	fmt.Fprintf(&b, "%s: %s %s as %s\n", e.Verdict, e.Action, what, e.Caller)
 	fmt.Fprintf(&b, "  %s\n", e.Decision)
+	if e.Immutable != "" {
+		fmt.Fprintf(&b, "  %s\n", e.Immutable)
+	}
 	for _, line := range e.words() {
 		fmt.Fprintf(&b, "  %s\n", line)
 	}

@@ -230,6 +230,12 @@ func likely(r *proxy.Refusal) string {
 		return "the client certificate on that machine is not good any more, or was never one for here: renew it, take it away, or " + login
 	case "too_many_failed_logins":
 		return "too many wrong passwords from there: find the job with the old password; the lock ends by itself"
+	case "expired_robot":
+		return "a robot has expired: regward token rotate NAME --expires 90d, and give its job the new secret"
+	case "rotated_secret":
+		return "a job still has a robot's old secret: give it the new one"
+	case "robot_elsewhere":
+		return "a robot came from outside its networks: run the job inside, or add the network to from"
 	case "expired_token":
 		return "the client went on with an old token: it should fetch a new one by itself; is its clock right?"
 	case "revoked_token":
@@ -252,6 +258,12 @@ func likely(r *proxy.Refusal) string {
 	case "overloaded":
 		return "too many logins at once: the client should try again"
 	case "not_allowed":
+		if strings.Contains(r.Decision, " immutable for ") {
+			return "an immutable tag is pushed once: push under a new one, or have it moved by somebody whom that rule does not mean"
+		}
+		if strings.Contains(r.Decision, ", only for tags ") {
+			return "it is the tag: rules let " + r.User + " do that under others; push under one of those, or add this one to the rule's tags"
+		}
 		rule, _, denied := strings.Cut(r.Decision, " denies ")
 		if denied && !(sentNothing(r) && strings.HasSuffix(r.Decision, " to anonymous")) {
 			return "no allow beats a deny: make " + rule + " narrower, unless this is meant"

@@ -16,7 +16,7 @@ type rights struct {
 	Pull   []string `json:"pull"`
 	Push   []string `json:"push"`
 	Delete []string `json:"delete"`
-	Except []string `json:"except"` // rules that deny some of it
+	Except []string `json:"except"` // rules that deny some of it, or keep tags from being moved
 }
 
 func (a *app) explainCaller(x *explainer) error {
@@ -27,7 +27,7 @@ func (a *app) explainCaller(x *explainer) error {
 		r.Delete = x.settings.Policy.Patterns(&x.caller, auth.Delete)
 		for _, rule := range x.cfg.PolicyRules() {
 			means := func(s auth.Subject) bool { return s.Matches(&x.caller) }
-			if rule.Deny != 0 && slices.ContainsFunc(rule.Subjects, means) {
+			if (rule.Deny != 0 || rule.Immutable) && slices.ContainsFunc(rule.Subjects, means) {
 				r.Except = append(r.Except, rule.Where+": "+rule.String())
 			}
 		}
@@ -82,7 +82,11 @@ func (a *app) explainWho(x *explainer, q question) error {
 		return a.printJSON(all)
 	}
 	_, where := x.find(q.repository)
-	fmt.Fprintln(a.stdout, q.repository)
+	what := q.repository
+	if q.tag != "" {
+		what += ":" + q.tag
+	}
+	fmt.Fprintln(a.stdout, what)
 	for _, line := range where.words() {
 		fmt.Fprintf(a.stdout, "  %s\n", line)
 	}
