@@ -10,6 +10,7 @@ import (
 // IssuerProbe is what an issuer says of itself, for `validate --online`.
 type IssuerProbe struct {
 	Signs  []string  // algorithms it says it signs with; it may say nothing
+	Known  []string  // those of them that an entry can name
 	Usable []string  // algorithms of the entry that it has a key for
 	Date   time.Time // its clock; zero if it does not tell
 }
@@ -20,6 +21,11 @@ func (n *OIDC) Probe(ctx context.Context, entry int) (IssuerProbe, error) {
 	i := n.issuers[entry]
 	p, err := i.keys.client.fetch(ctx, i.Issuer)
 	probe := IssuerProbe{Signs: p.algorithms, Date: p.date}
+	for _, alg := range p.algorithms {
+		if slices.Contains(signatures(), alg) {
+			probe.Known = append(probe.Known, alg)
+		}
+	}
 	for _, alg := range i.Algorithms {
 		if slices.ContainsFunc(p.keys, func(k publicKey) bool { return k.fits(alg) }) {
 			probe.Usable = append(probe.Usable, alg)

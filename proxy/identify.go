@@ -144,6 +144,7 @@ func (x *exchange) login(cred auth.Credential, p *provider, saved bool) (auth.Id
 	err := auth.ErrRejected
 	if p != nil {
 		g := &guard{h: x.h, s: x.s, addr: x.addr}
+		cred.Addr, cred.Host = x.addr, x.site.name // for a provider that asks somebody who wants to know
 		id, hit, err = x.h.Cache.Login(x.r.Context(), p.Authenticator, cred, x.s.Cache, g)
 		x.wouldThrottle = append(x.wouldThrottle, g.found()...)
 	}

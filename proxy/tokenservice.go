@@ -187,7 +187,7 @@ func (x *exchange) grant(ask tokenAsk, up *backend) error {
 			ttl = max(time.Minute, min(ttl, own.expires.Sub(x.h.Now()).Truncate(time.Second)))
 		}
 	}
-	if id.ByCertificate() { // 60 s at least (T12)
+	if !id.Expires.IsZero() { // no longer than what proved it; 60 s at least (T12)
 		ttl = max(time.Minute, min(ttl, id.Expires.Sub(x.h.Now()).Truncate(time.Second)))
 	}
 	token, err := x.s.Tokens.Issue(id, x.site.name, granted, x.start, ttl)

@@ -82,6 +82,8 @@ func check(ctx context.Context, src configSource, static, online bool) (configs.
 	if online {
 		checkRedis(ctx, &cfg.Redis, say)
 		checkLDAP(ctx, cfg, say)
+		checkOIDC(ctx, cfg, say)
+		checkWebhook(ctx, cfg, say)
 		checkACME(ctx, cfg, say)
 	}
 	if cfg.TLS.Mode == configs.TLSFiles {
