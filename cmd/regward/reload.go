@@ -166,6 +166,7 @@ func (s *server) commit(next *candidate, old *live, trigger, by string) outcome 
 	}
 	s.warnCertificate()
 	s.warnClientCerts()
+	s.warnRobots()
 	if old == nil {
 		return o
 	}

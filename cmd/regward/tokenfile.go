@@ -68,6 +68,12 @@ func editRobots(ctx context.Context, path string, change func(data []byte, f *au
 		return nil, cannotChange(path, err)
 	}
 	defer lock.Close() // which unlocks it
+	// What one left that was killed while it wrote.
+	if left, err := filepath.Glob(filepath.Join(dir, "."+filepath.Base(path)+".*")); err == nil {
+		for _, name := range left {
+			_ = os.Remove(name)
+		}
+	}
 	data, file, err := readRobots(path)
 	if err != nil {
 		return nil, err
