@@ -452,3 +452,29 @@ func TestP26_OfImmutableTags(t *testing.T) {
 		t.Errorf("asked %s", got)
 	}
 }
+
+// In passthrough the look is in the caller's own name, as the push is.
+func TestT33_ImmutableTagsAreLookedAtWithTheCallersLogin(t *testing.T) {
+	g, p := passing(t, `
+		allow authenticated ** pull,push
+		allow user:ann      ** push tags=v* immutable`)
+	ann := g.as("ann", pushes("team/app"))
+	g.up.seen()
+	put := func(m []byte) reply {
+		return g.do("PUT", "/v2/team/app/manifests/v1", ann, body(m), header("Content-Type", imageType))
+	}
+	put(image).want(t, 201)
+	got := g.up.seen()
+	if len(got) != 2 || got[0].Method != "HEAD" || got[1].Method != "PUT" || got[0].Header.Get("Authorization") != got[1].Header.Get("Authorization") || got[0].Header.Get("Authorization") == "" {
+		t.Fatalf("the upstream saw %d requests: %+v", len(got), got)
+	}
+	put(manifestNo(1)).refused(t, 403, "DENIED")
+	// Whose login is turned down hears of that, and nothing goes on.
+	p.locked(func() { p.spent = true })
+	put(image).refused(t, 401, "UNAUTHORIZED")
+	for _, r := range g.up.seen() {
+		if r.Method == "PUT" {
+			t.Error("the push went on")
+		}
+	}
+}
