@@ -306,3 +306,13 @@ func otherCA(t testing.TB) []byte {
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})
 }
+
+// Where a login comes from is nobody's business but the webhook's.
+func TestWhereALoginComesFromIsInNoKey(t *testing.T) {
+	_, _, n, _ := newCI(t)
+	k := auth.NewCache(100, time.Now)
+	here, there := loginFrom("192.0.2.7", registry, "oidc", "x"), loginFrom("192.0.2.8", "other.example.com", "oidc", "x")
+	if !here.Equal(there) || k.LoginKey(n, here) != k.LoginKey(n, there) {
+		t.Error("two addresses make two logins")
+	}
+}
