@@ -10,8 +10,8 @@ import (
 
 // buildLDAP is the directory of people, nil if there is none. It asks nothing yet:
 // an instance starts while the directory is down. tokens may be nil where nothing
-// is signed.
-func buildLDAP(cfg *configs.Config, tokens *auth.Tokens) (*auth.LDAP, error) {
+// is signed. The connections of the previous one go on if its settings are the same.
+func buildLDAP(cfg *configs.Config, tokens *auth.Tokens, previous *auth.LDAP) (*auth.LDAP, error) {
 	l := &cfg.Auth.LDAP
 	if !l.Set() {
 		return nil, nil
@@ -41,5 +41,6 @@ func buildLDAP(cfg *configs.Config, tokens *auth.Tokens) (*auth.LDAP, error) {
 	if err != nil {
 		return nil, fmt.Errorf("auth.ldap: %w", err)
 	}
+	directory.Adopt(previous)
 	return directory, nil
 }

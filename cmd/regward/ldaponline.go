@@ -20,7 +20,7 @@ import (
 // there, shows a certificate that can be believed and takes the login, and whether
 // people and groups are where the file says.
 func checkLDAP(ctx context.Context, cfg *configs.Config, say reporter) {
-	directory, err := buildLDAP(cfg, nil)
+	directory, err := buildLDAP(cfg, nil, nil)
 	if err != nil || directory == nil {
 		if err != nil {
 			say(configs.Error, "auth.ldap", err.Error(), "")
