@@ -336,6 +336,8 @@ func TestG4_WrongTokens(t *testing.T) {
 		"audience of another":   {signToken(t, key, good("aud", registry+".evil.example.com")), "is wanted"},
 		"audience is a number":  {signToken(t, key, good("aud", 1)), "no text"},
 		"audience is mixed":     {signToken(t, key, good("aud", []any{registry, 1})), "no text"},
+		"many audiences":        {signToken(t, key, good("aud", []string{"a", "b", "c", "d", "e", "f"})), `"d" or 2 more, and`},
+		"begin is text":         {signToken(t, key, good("nbf", "now")), "no time in nbf"},
 		"expired":               {signToken(t, key, good("exp", now-60)), "expired at 20"},
 		"no end":                {signToken(t, key, good("exp", nil)), "never expires"},
 		"end is text":           {signToken(t, key, good("exp", "9999999999")), "no time in exp"},
