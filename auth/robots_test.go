@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -54,7 +55,7 @@ func (x *robots) login(user, secret, addr string) (auth.Identity, error) {
 	if addr != "" {
 		c.Addr = netip.MustParseAddr(addr)
 	}
-	return x.Authenticate(nil, c)
+	return x.Authenticate(context.Background(), c)
 }
 
 const twoRobots = `robots:
@@ -114,7 +115,7 @@ func TestRobotsLogIn(t *testing.T) {
 			t.Errorf("%s: a secret in %q", tt.why, got)
 		}
 	}
-	if _, err := x.Authenticate(nil, auth.NewBearer(x.secrets[0])); !errors.Is(err, auth.ErrNotMine) {
+	if _, err := x.Authenticate(context.Background(), auth.NewBearer(x.secrets[0])); !errors.Is(err, auth.ErrNotMine) {
 		t.Errorf("a secret as a bearer token: %v", err)
 	}
 }

@@ -132,6 +132,8 @@ func (a *app) newExplainer(q question) (*explainer, error) {
 		return nil, err
 	}
 	if !q.passwordStdin {
+		// What robots were given is rules, too; a file that cannot be read has none.
+		_, x.cfg.Auth.Robots, _ = readRobots(x.cfg.Auth.TokensFile)
 		c := *x.cfg
 		c.Auth.Htpasswd = "" // rules and limits do not need it
 		x.settings, err = build(&c, nil, nil)
@@ -158,7 +160,7 @@ func (a *app) newExplainer(q question) (*explainer, error) {
 // stranger says that nobody can log in by the caller's name, "" if somebody can
 // or the file cannot be looked at: the rules are explained all the same.
 func (x *explainer) stranger() string {
-	if x.cfg.Auth.Htpasswd == "" {
+	if _, robot := x.cfg.Auth.Robots.Identity(x.caller.Identity.Name); robot || x.cfg.Auth.Htpasswd == "" {
 		return ""
 	}
 	data, err := readBounded(x.cfg.Auth.Htpasswd)
@@ -180,6 +182,9 @@ func (x *explainer) identity(user string, groups []string) auth.Identity {
 	}
 	if !x.settings.CaseSensitive {
 		user = strings.ToLower(user)
+	}
+	if robot, ok := x.cfg.Auth.Robots.Identity(user); ok {
+		return robot
 	}
 	all := append(slices.Clone(x.settings.Groups[user]), groups...)
 	slices.Sort(all)
