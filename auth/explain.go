@@ -94,6 +94,9 @@ func (p *Policy) explain(c *Caller, want *Access) (Decision, []Step) {
 			by.note(i, r, keeps, want.Action)
 		}
 	}
+	if by.allow < 0 && by.dryAllow < 0 { // what nothing allows is denied without it
+		by.keep, by.dryKeep = -1, -1
+	}
 	decided := by.deny
 	if decided < 0 {
 		decided = by.keep

@@ -287,16 +287,16 @@ func (p *Policy) decide(c *Caller, want *Access) Decision {
 		if e, who := p.deny.find(c, want); e != nil {
 			return Decision{Verdict: Denied, Access: *want, Rule: e.rule.Where, pattern: e.pattern, subject: who, by: e.rule}
 		}
-		if want.Action == Delete {
-			if e, who := p.keeps(c, want, false); e != nil {
-				return kept(want, e.rule, e.pattern, who)
-			}
-		}
 		e, who := p.allow.find(c, want)
 		if p.dry != nil {
 			return p.tried(c, want, e, who)
 		}
 		if e != nil {
+			if want.Action == Delete && p.fixed != nil {
+				if no, whose := p.keeps(c, want, false); no != nil {
+					return kept(want, no.rule, no.pattern, whose)
+				}
+			}
 			return Decision{Verdict: Allowed, Access: *want, Rule: e.rule.Where, pattern: e.pattern, subject: who, by: e.rule}
 		}
 	}
@@ -316,6 +316,11 @@ func (p *Policy) tried(c *Caller, want *Access, e *entry, who Subject) Decision 
 	if only {
 		if e, who = p.dry.allow.find(c, want); e == nil {
 			return p.unallowed(c, want)
+		}
+	}
+	if want.Action == Delete && p.fixed != nil {
+		if no, whose := p.keeps(c, want, false); no != nil {
+			return kept(want, no.rule, no.pattern, whose)
 		}
 	}
 	d := Decision{Verdict: Allowed, Access: *want, Rule: e.rule.Where, pattern: e.pattern, subject: who, by: e.rule}

@@ -179,6 +179,9 @@ func TestImmutable(t *testing.T) {
 			t.Errorf("%s deletes team/app:%s: got %v (%v), would: %s", tt.who, tt.tag, d.Verdict, d, d.WouldDeny)
 		}
 	}
+	if d := mustPolicy("allow everyone a/** pull,push immutable").Decide(dev, tagged(auth.Delete, "a/b", "v1")); d.Allowed() || d.Immutable() {
+		t.Errorf("what nothing allows is denied for that: %v", d)
+	}
 	if _, is := mustPolicy("allow everyone ** *").Immutable(dev, &auth.Access{Repository: "a", Tag: "v1", Action: auth.Push}); is {
 		t.Error("a tag is immutable without a rule that says so")
 	}
@@ -252,6 +255,7 @@ func slowly(rules []auth.Rule, c *auth.Caller, want auth.Access) (allowed bool) 
 	hasTag := func(r *auth.Rule) bool {
 		return slices.ContainsFunc(r.Tags, func(p auth.TagPattern) bool { return p.Matches(want.Tag) })
 	}
+	kept := false
 	for i := range rules {
 		r := &rules[i]
 		any, named := len(r.Tags) == 0, want.Tag != ""
@@ -260,12 +264,13 @@ func slowly(rules []auth.Rule, c *auth.Caller, want auth.Access) (allowed bool) 
 		case r.Deny.Has(want.Action) && !r.DryRun && (any || named && hasTag(r) || !named && want.Action == auth.Delete):
 			return false
 		case r.Immutable && !r.DryRun && want.Action == auth.Delete && (any || !named || hasTag(r)):
-			return false
+			kept = true
+			allowed = allowed || r.Allow.Has(want.Action)
 		case r.Allow.Has(want.Action) && (any || !named || hasTag(r)):
 			allowed = true
 		}
 	}
-	return allowed
+	return allowed && !kept
 }
 
 func TestTagRulesAgreeWithTheirWording(t *testing.T) {
