@@ -17,6 +17,15 @@ import (
 // decide; serve, reload, validate and explain all go through it. tokens may be
 // nil where nothing is signed, ca is nil unless regward has a CA of its own.
 func build(cfg *configs.Config, tokens *auth.Tokens, ca []byte) (proxy.Settings, error) {
+	people, err := buildLogins(cfg, tokens, nil)
+	if err != nil {
+		return proxy.Settings{}, err
+	}
+	return buildWith(cfg, tokens, ca, people)
+}
+
+// buildWith is build where those who check passwords are there already.
+func buildWith(cfg *configs.Config, tokens *auth.Tokens, ca []byte, people *logins) (proxy.Settings, error) {
 	policy, err := auth.NewPolicy(cfg.PolicyRules())
 	if err != nil {
 		return proxy.Settings{}, err
@@ -63,12 +72,8 @@ func build(cfg *configs.Config, tokens *auth.Tokens, ca []byte) (proxy.Settings,
 	for i := range cfg.Upstreams {
 		s.Upstreams = append(s.Upstreams, buildUpstream(&cfg.Upstreams[i], cfg))
 	}
-	file, err := buildHtpasswd(cfg, tokens)
-	if err != nil {
-		return proxy.Settings{}, err
-	}
-	if file != nil {
-		s.Logins, s.Current = file, file.Current
+	if s.Logins = people.authenticator(); s.Logins != nil {
+		s.Current = people.vouch
 	}
 	if cfg.Auth.Robots != nil {
 		s.Robots = buildRobots(cfg, tokens, nil, nil)

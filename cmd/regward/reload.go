@@ -123,7 +123,14 @@ func (s *server) prepare() (*candidate, error) {
 		return nil, err
 	}
 	next.cert = cert
-	settings, err := build(cfg, next.live.tokens, cert.ca())
+	var before *logins
+	if old := s.live.Load(); old != nil {
+		before = old.people
+	}
+	if next.live.people, err = buildLogins(cfg, next.live.tokens, before); err != nil {
+		return nil, err
+	}
+	settings, err := buildWith(cfg, next.live.tokens, cert.ca(), next.live.people)
 	if err != nil {
 		return nil, err
 	}

@@ -131,6 +131,7 @@ type server struct {
 type live struct {
 	cfg    *configs.Config
 	tokens *auth.Tokens
+	people *logins
 	admin  string // bearer token of the admin listener; "" is none
 	at     time.Time
 	last   *change // the last load that changed something, nil before the first; guarded by server.reloading
