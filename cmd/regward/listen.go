@@ -158,6 +158,9 @@ func httpListenFailed(cfg *configs.Config, addr string, err error) string {
 	without := "nothing redirects http to https there"
 	if cfg.TLS.Mode == configs.TLSACME && !cfg.TLS.ACMEDNS.Set() {
 		without = fmt.Sprintf("HTTP-01 is off; TLS-ALPN-01 on %s still works", cfg.Listen[0])
+		if !strings.HasSuffix(cfg.Listen[0], ":443") {
+			without += ", if port 443 of the name leads there"
+		}
 	}
 	return fmt.Sprintf("tls.http_listen: cannot listen on %s (%s): %s. Set tls.http_listen: off to silence this.", addr, cause, without)
 }
