@@ -92,9 +92,9 @@ func (e *examination) target(r reply) string {
 	return place(u)
 }
 
-func retryAfter(r reply) string {
+func (e *examination) retryAfter(r reply) string {
 	if after := r.header.Get("Retry-After"); after != "" {
-		return ", Retry-After: " + cut(after, 40)
+		return ", Retry-After: " + cut(e.hide(after), 40)
 	}
 	return ""
 }
