@@ -319,6 +319,18 @@ func TestRevocationListsInWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	attributes, err := asn1.Marshal(struct {
+		Others bool `asn1:"optional,tag:5"`
+	}{true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons, err := asn1.Marshal(struct {
+		Reasons asn1.BitString `asn1:"optional,tag:3"`
+	}{asn1.BitString{Bytes: []byte{0x40}, BitLength: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	extension := func(id asn1.ObjectIdentifier, value []byte) func(*x509.RevocationList) {
 		return func(l *x509.RevocationList) {
 			l.ExtraExtensions = []pkix.Extension{{Id: id, Critical: true, Value: value}}
@@ -353,6 +365,8 @@ func TestRevocationListsInWords(t *testing.T) {
 		"text":                   {[]byte("ann\nbob\n"), "is no revocation list"},
 		"delta":                  {ca.revokes(extension(asn1.ObjectIdentifier{2, 5, 29, 27}, []byte{2, 1, 1}), ann), "is a delta"},
 		"indirect":               {ca.revokes(extension(asn1.ObjectIdentifier{2, 5, 29, 28}, indirect), ann), "an indirect list"},
+		"of attributes":          {ca.revokes(extension(asn1.ObjectIdentifier{2, 5, 29, 28}, attributes)), "attribute certificates alone"},
+		"of some reasons":        {ca.revokes(extension(asn1.ObjectIdentifier{2, 5, 29, 28}, reasons), ann), "for some reasons alone"},
 		"unknown":                {ca.revokes(extension(asn1.ObjectIdentifier{1, 2, 3}, []byte{5, 0}), ann), "critical extension (1.2.3)"},
 		"many":                   {crlPEM(slices.Repeat([][]byte{good}, MaxListsOfCRL)...), ""},
 		"too many":               {crlPEM(slices.Repeat([][]byte{good}, MaxListsOfCRL+1)...), "more than 64 lists"},

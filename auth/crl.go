@@ -127,7 +127,12 @@ func wholeList(list *x509.RevocationList) error {
 			if rest, err := asn1.Unmarshal(e.Value, &point); err != nil || len(rest) > 0 {
 				return errors.New("has a distribution point that cannot be read")
 			}
-			if point.Indirect {
+			switch {
+			case point.Others:
+				return errors.New("is for attribute certificates alone, and says of no client's whether it is revoked")
+			case point.Reasons.BitLength > 0:
+				return errors.New("has what was revoked for some reasons alone; give the whole list")
+			case point.Indirect:
 				return errors.New("speaks for other CAs than its own (an indirect list), which is not understood; give each CA's own list")
 			}
 		case e.Critical:
