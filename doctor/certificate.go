@@ -127,15 +127,15 @@ func (e *examination) checkName(leaf *x509.Certificate) bool {
 	for _, ip := range leaf.IPAddresses {
 		names = append(names, ip.String())
 	}
-	if len(names) == 0 {
-		e.problem("name", fmt.Sprintf("the certificate has no subject alternative names, only the common name %q", leaf.Subject.CommonName),
-			"clients look at the alternative names alone, and print: certificate relies on legacy Common Name field",
-			"issue it again with the name: openssl req ... -addext \"subjectAltName=DNS:"+e.at.Name+"\"")
-		return false
-	}
 	kind := "DNS:"
 	if net.ParseIP(e.at.Name) != nil {
 		kind = "IP:"
+	}
+	if len(names) == 0 {
+		e.problem("name", fmt.Sprintf("the certificate has no subject alternative names, only the common name %q", leaf.Subject.CommonName),
+			"clients look at the alternative names alone, and print: certificate relies on legacy Common Name field",
+			"issue it again with the name: openssl req ... -addext \"subjectAltName="+kind+e.at.Name+"\"")
+		return false
 	}
 	e.problem("name", fmt.Sprintf("the certificate is for %s, not for %s", cut(strings.Join(names, ", "), maxQuote), e.at.Name),
 		"every client refuses it: the certificate is valid for other names; or the connection ended up at another server",

@@ -194,3 +194,19 @@ func TestLookIsBounded(t *testing.T) {
 		t.Errorf("a list of %d lines, want %d", lists, maxArray)
 	}
 }
+
+// A hosts.toml is a person's, and still no longer than what is looked at.
+func TestHostsTOMLIsBounded(t *testing.T) {
+	root := makeCA(t, "Acme Root", nil)
+	dir := tree(t, map[string]string{
+		"etc/containerd/certs.d/registry.example.com:5000/hosts.toml": strings.Repeat("ca = [\"a.crt\", \"b.crt\"]\nskip_verify = true\n", 10*maxCAs) + "[host]\n",
+		"etc/containerd/config.toml":                                  "[plugins.x.registry]\nconfig_path = \"/etc/containerd/certs.d\"\n",
+	})
+	all := Look(dir, "registry.example.com:5000", chainOf(makeLeaf(t, root, "registry.example.com"), root))
+	if len(all) != maxCAs+2 { // one that switches off, and the judgement
+		t.Errorf("%d findings", len(all))
+	}
+	if last := found(all[len(all)-1]); !strings.Contains(last, "does not trust") {
+		t.Errorf("the last is %q", last)
+	}
+}
