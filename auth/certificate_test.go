@@ -175,6 +175,8 @@ func TestWhoACertificateIs(t *testing.T) {
 		{cn, []*certSigner{ca.client("")}, "", "its common name is empty"},
 		{cn, []*certSigner{ca.client("", twice)}, "", "more than one common name"},
 		{cn, []*certSigner{ca.client("Anonymous")}, "", "nobody in particular"},
+		{cn, []*certSigner{ca.client("ann\u3164")}, "", "a letter in it that no name may have"},
+		{cn, []*certSigner{ca.client("ann\ufe0f")}, "", "a letter in it that no name may have"},
 		{cn, []*certSigner{ca.client(" ann")}, "", "nobody can be called"},
 		{cn, []*certSigner{ca.client("an\tn")}, "", "has a letter in it"},
 		{cn, []*certSigner{ca.client("ann\u200b")}, "", "has a letter in it"},

@@ -87,7 +87,8 @@ func (c *Certificates) checkUser(name string) error {
 		return fmt.Errorf("is for %q, which is what rules and logs call nobody in particular", name)
 	}
 	for _, r := range name {
-		if !unicode.IsPrint(r) || !c.o.CaseSensitive && r > unicode.MaxASCII && unicode.ToLower(r) <= unicode.MaxASCII {
+		unseen := !unicode.IsPrint(r) || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+		if unseen || !c.o.CaseSensitive && r > unicode.MaxASCII && unicode.ToLower(r) <= unicode.MaxASCII {
 			return fmt.Errorf("names no user: %s has a letter in it that no name may have", shorten(name))
 		}
 	}
