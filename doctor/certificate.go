@@ -52,7 +52,7 @@ func (e *examination) checkChain(chain []*x509.Certificate) bool {
 
 // trustFix is the way to a trusted CA, never around it.
 func (e *examination) trustFix() string {
-	return fmt.Sprintf("regward trust %s --for docker (or containerd, podman, buildkit, kubernetes, system) prints the files each client needs; --ca-file FILE checks here with that CA", e.report.Host)
+	return fmt.Sprintf("regward trust %s --for docker (or containerd, podman, buildkit, kubernetes, system) prints the files each client needs, with --ca-file FILE where the server does not send the CA itself; doctor takes --ca-file too", e.report.Host)
 }
 
 func (e *examination) orderFix(last *x509.Certificate) string {
@@ -106,7 +106,7 @@ func (e *examination) checkSystem(chain []*x509.Certificate) {
 		return
 	}
 	e.note("trust", "the chain is trusted by --ca-file, not by this system", "every client needs the CA too",
-		fmt.Sprintf("regward trust %s --for docker (or containerd, podman, buildkit, kubernetes, system)", e.report.Host))
+		fmt.Sprintf("regward trust %s --for docker --ca-file FILE (or containerd, podman, buildkit, kubernetes, system)", e.report.Host))
 }
 
 func (e *examination) knowsName(issuer pkix.Name) bool {

@@ -125,6 +125,20 @@ func TestLookWithoutAPort(t *testing.T) {
 	}
 }
 
+// A command that is printed works: what a host does not show, the net does not
+// tell.
+func TestLookNamesTheFileOfACAThatIsNotShown(t *testing.T) {
+	root := makeCA(t, "Acme Root", nil)
+	leaf := makeLeaf(t, root, "registry.example.com")
+	const without, with = "regward trust registry.example.com --for docker", "regward trust registry.example.com --for docker --ca-file CA.pem (the host does not show its CA)"
+	for want, chain := range map[string][]*x509.Certificate{without: chainOf(leaf, root), with: chainOf(leaf)} {
+		got := Look(tree(t, map[string]string{dockerd: ""}), "registry.example.com", chain)
+		if len(got) != 1 || got[0].Fix != want {
+			t.Errorf("%d certificates: %+v, want %s", len(chain), got, want)
+		}
+	}
+}
+
 // docker takes any certificate from loopback, and stumbles over half a pair even
 // so.
 func TestLookAtLoopback(t *testing.T) {
