@@ -60,7 +60,7 @@ func splitLists(data []byte) (blocks [][]byte, err error) {
 		}
 	}
 	if len(blocks) == 0 || strings.Contains(string(data), "-----BEGIN") {
-		return nil, fmt.Errorf("is cut off after list %d", len(blocks))
+		return nil, fmt.Errorf("ends in the middle of list %d: is it still being written?", len(blocks)+1)
 	}
 	return blocks, nil
 }
@@ -73,7 +73,7 @@ func splitDER(data []byte) (blocks [][]byte, err error) {
 		case err != nil && len(blocks) == 0:
 			return nil, errors.New("is no revocation list, or is cut off")
 		case err != nil:
-			return nil, fmt.Errorf("is cut off after list %d", len(blocks))
+			return nil, fmt.Errorf("ends in the middle of list %d: is it still being written?", len(blocks)+1)
 		}
 		if blocks = append(blocks, one.FullBytes); len(blocks) > MaxListsOfCRL {
 			return nil, fmt.Errorf("holds more than %d lists", MaxListsOfCRL)
