@@ -38,11 +38,12 @@ type renewalWindow struct {
 func (m *manager) manage(ctx context.Context, c *managed) {
 	failures, soon := 0, 0
 	var early earlyTries
+	var last *kept // what has just been obtained
 	m.heal(ctx, c)
 	for ctx.Err() == nil {
 		due := m.due(ctx, c)
 		if m.now().Before(due) {
-			failures = 0
+			failures, soon, last = 0, 0, nil
 			m.wait(ctx, c, min(due.Sub(m.now()), lookAgain))
 			if k := m.load(ctx, c.host, false).best; k.newer(c.inUse.Load(), m.issuer) { // another instance was first
 				m.obtained(ctx, c, k, c.inUse.Load())
@@ -51,6 +52,15 @@ func (m *manager) manage(ctx context.Context, c *managed) {
 			continue
 		}
 		had := c.inUse.Load()
+		if last != nil && had == last { // it was due as it arrived
+			if pause := rest(had.lifetime(), soon); pause > 0 {
+				m.log.Warn(fmt.Sprintf("certificate for %s is due for renewal as it arrives, again and again: is the clock here right, which says %s? %s is asked again in %v",
+					c.host, m.now().UTC().Format(minute), m.caName(), pause))
+				for end := m.now().Add(pause); m.wait(ctx, c, end.Sub(m.now())); { // whoever asks
+				}
+			}
+			soon++
+		}
 		try, cancel := context.WithTimeout(ctx, attemptWithin)
 		tried := &attempt{host: c.host}
 		k, err := m.obtain(try, tried, c)
@@ -60,14 +70,8 @@ func (m *manager) manage(ctx context.Context, c *managed) {
 		}
 		if err == nil {
 			m.obtained(ctx, c, k, had)
-			due := m.due(ctx, c)
-			var pause time.Duration
-			if pause, soon = rest(k.lifetime(), due.Sub(m.now()), soon); soon > 1 {
-				m.log.Warn(fmt.Sprintf("certificate for %s is due for renewal as it arrives, for the %d. time: is the clock right here, which says %s? %s is asked again in %v",
-					c.host, soon, m.now().UTC().Format(minute), m.caName(), pause))
-			}
-			for end := m.now().Add(pause); m.wait(ctx, c, end.Sub(m.now())); { // whoever asks, and whatever the CA suggests
-			}
+			m.wait(ctx, c, min(time.Minute, k.lifetime()/8)) // whatever the CA suggests
+			last = k
 			continue
 		}
 		failures++

@@ -52,18 +52,14 @@ func (try *attempt) wait(err error, failures int, now time.Time) time.Duration {
 	return min(d, maxPatience)
 }
 
-// rest is how long to leave the CA alone after a certificate that is due for
-// renewal after left, and how many in a row, with it, were due as they arrived
-// (soon: before it): for a clock that is wrong here, or what the CA suggests.
-func rest(lifetime, left time.Duration, soon int) (time.Duration, int) {
-	short := min(time.Minute, lifetime/8)
-	switch {
-	case left > short:
-		return short, 0
-	case soon == 0:
-		return short, 1
+// rest is how long to leave the CA alone while each certificate is due for
+// renewal as it arrives, after as many of them as soon says: the clock may be
+// wrong here, or what the CA suggests. The first one is renewed at once.
+func rest(lifetime time.Duration, soon int) time.Duration {
+	if soon == 0 {
+		return 0
 	}
-	return max(short, afterRefusal[min(soon, len(afterRefusal))-1]), soon + 1
+	return min(afterRefusal[min(soon, len(afterRefusal))-1], lifetime/8)
 }
 
 // askedTries is how many tries that count with the CA may be made early within an

@@ -27,10 +27,8 @@ const (
 // AskedTries is how many reloads an hour make it try at once.
 const AskedTries = askedTries
 
-// Rest is rest for a certificate that is due after left.
-func Rest(lifetime, left time.Duration, soon int) (time.Duration, int) {
-	return rest(lifetime, left, soon)
-}
+// Rest is rest.
+func Rest(lifetime time.Duration, soon int) time.Duration { return rest(lifetime, soon) }
 
 // SetLease makes r's locks last for d, in place of 30 seconds.
 func (r *Redis) SetLease(d time.Duration) { r.lease = d }
