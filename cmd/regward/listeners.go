@@ -71,6 +71,8 @@ func (ls *listeners) count(c net.Conn, state http.ConnState) {
 		ls.conns.Add(1)
 		ls.fresh.Store(c, nil)
 		return
+	case http.StateIdle: // after each request: it was active before, and is in no list
+		return
 	case http.StateClosed, http.StateHijacked:
 		ls.conns.Add(-1)
 	}
