@@ -175,6 +175,8 @@ func TestWhoACertificateIs(t *testing.T) {
 		{cn, []*certSigner{ca.client("")}, "", "its common name is empty"},
 		{cn, []*certSigner{ca.client("", twice)}, "", "more than one common name"},
 		{cn, []*certSigner{ca.client("Anonymous")}, "", "nobody in particular"},
+		{cn, []*certSigner{ca.client("ann\u3164")}, "", "a letter in it that no name may have"},
+		{cn, []*certSigner{ca.client("ann\ufe0f")}, "", "a letter in it that no name may have"},
 		{cn, []*certSigner{ca.client(" ann")}, "", "nobody can be called"},
 		{cn, []*certSigner{ca.client("an\tn")}, "", "has a letter in it"},
 		{cn, []*certSigner{ca.client("ann\u200b")}, "", "has a letter in it"},
@@ -319,6 +321,18 @@ func TestRevocationListsInWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	attributes, err := asn1.Marshal(struct {
+		Others bool `asn1:"optional,tag:5"`
+	}{true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons, err := asn1.Marshal(struct {
+		Reasons asn1.BitString `asn1:"optional,tag:3"`
+	}{asn1.BitString{Bytes: []byte{0x40}, BitLength: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	extension := func(id asn1.ObjectIdentifier, value []byte) func(*x509.RevocationList) {
 		return func(l *x509.RevocationList) {
 			l.ExtraExtensions = []pkix.Extension{{Id: id, Critical: true, Value: value}}
@@ -343,16 +357,18 @@ func TestRevocationListsInWords(t *testing.T) {
 		"not its key":            {newCA(t, "people").revokes(nil, ann), `is not signed by "CN=people" as it says`},
 		"changed":                {broken, "is not signed by"},
 		"changed serial":         {flipped, "is not signed by"},
-		"half in PEM":            {crlPEM(good)[:150], "is cut off after list 0"},
-		"half the second":        {slices.Concat(crlPEM(good), crlPEM(good)[:150]), "is cut off after list 1"},
+		"half in PEM":            {crlPEM(good)[:150], "ends in the middle of list 1"},
+		"half the second":        {slices.Concat(crlPEM(good), crlPEM(good)[:150]), "ends in the middle of list 2"},
 		"half in DER":            {good[:len(good)/2], "is no revocation list, or is cut off"},
-		"half the second in DER": {slices.Concat(good, good[:9]), "is cut off after list 1"},
+		"half the second in DER": {slices.Concat(good, good[:9]), "ends in the middle of list 2"},
 		"a certificate":          {certPEM(ca), "holds a certificate; revocation lists (X509 CRL) belong there"},
 		"no list":                {[]byte{0x30, 0}, "list 1 in it cannot be read"},
 		"nothing":                {nil, "is empty"},
 		"text":                   {[]byte("ann\nbob\n"), "is no revocation list"},
 		"delta":                  {ca.revokes(extension(asn1.ObjectIdentifier{2, 5, 29, 27}, []byte{2, 1, 1}), ann), "is a delta"},
 		"indirect":               {ca.revokes(extension(asn1.ObjectIdentifier{2, 5, 29, 28}, indirect), ann), "an indirect list"},
+		"of attributes":          {ca.revokes(extension(asn1.ObjectIdentifier{2, 5, 29, 28}, attributes)), "attribute certificates alone"},
+		"of some reasons":        {ca.revokes(extension(asn1.ObjectIdentifier{2, 5, 29, 28}, reasons), ann), "for some reasons alone"},
 		"unknown":                {ca.revokes(extension(asn1.ObjectIdentifier{1, 2, 3}, []byte{5, 0}), ann), "critical extension (1.2.3)"},
 		"many":                   {crlPEM(slices.Repeat([][]byte{good}, MaxListsOfCRL)...), ""},
 		"too many":               {crlPEM(slices.Repeat([][]byte{good}, MaxListsOfCRL+1)...), "more than 64 lists"},

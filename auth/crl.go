@@ -60,7 +60,7 @@ func splitLists(data []byte) (blocks [][]byte, err error) {
 		}
 	}
 	if len(blocks) == 0 || strings.Contains(string(data), "-----BEGIN") {
-		return nil, fmt.Errorf("is cut off after list %d", len(blocks))
+		return nil, fmt.Errorf("ends in the middle of list %d: is it still being written?", len(blocks)+1)
 	}
 	return blocks, nil
 }
@@ -73,7 +73,7 @@ func splitDER(data []byte) (blocks [][]byte, err error) {
 		case err != nil && len(blocks) == 0:
 			return nil, errors.New("is no revocation list, or is cut off")
 		case err != nil:
-			return nil, fmt.Errorf("is cut off after list %d", len(blocks))
+			return nil, fmt.Errorf("ends in the middle of list %d: is it still being written?", len(blocks)+1)
 		}
 		if blocks = append(blocks, one.FullBytes); len(blocks) > MaxListsOfCRL {
 			return nil, fmt.Errorf("holds more than %d lists", MaxListsOfCRL)
@@ -127,7 +127,12 @@ func wholeList(list *x509.RevocationList) error {
 			if rest, err := asn1.Unmarshal(e.Value, &point); err != nil || len(rest) > 0 {
 				return errors.New("has a distribution point that cannot be read")
 			}
-			if point.Indirect {
+			switch {
+			case point.Others:
+				return errors.New("is for attribute certificates alone, and says of no client's whether it is revoked")
+			case point.Reasons.BitLength > 0:
+				return errors.New("has what was revoked for some reasons alone; give the whole list")
+			case point.Indirect:
 				return errors.New("speaks for other CAs than its own (an indirect list), which is not understood; give each CA's own list")
 			}
 		case e.Critical:

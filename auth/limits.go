@@ -29,6 +29,7 @@ const (
 	MaxClientCAs  = 256      // certificates of CAs that clients' ones are believed by: their names go into every handshake
 	MaxShown      = 10       // certificates that a client may show, its own and those of CAs in between
 	MaxShownBytes = 16 << 10 // of those certificates: a chain of four has 8, and what is parsed of them is held with the connection, up to 40 times as much
+	MaxShownNames = 100      // names in them
 	MaxCRL        = 16 << 20 // bytes of revocation lists: some 400,000 certificates
 	MaxListsOfCRL = 64
 

@@ -26,12 +26,17 @@ func checkUser(name string, caseSensitive bool) error {
 
 func checkLetters(name string, caseSensitive bool) error {
 	for _, r := range name {
-		// U+FFFD stands for whatever could not be read: two names become one.
-		if !unicode.IsPrint(r) || r == utf8.RuneError || !caseSensitive && r > unicode.MaxASCII && unicode.ToLower(r) <= unicode.MaxASCII {
+		if unseen(r) || !caseSensitive && r > unicode.MaxASCII && unicode.ToLower(r) <= unicode.MaxASCII {
 			return fmt.Errorf("names no user: %s has a letter in it that no name may have", shorten(name))
 		}
 	}
 	return nil
+}
+
+// unseen is a letter that is printed as nothing, and U+FFFD, which stands for
+// whatever could not be read: two names become one.
+func unseen(r rune) bool {
+	return !unicode.IsPrint(r) || r == utf8.RuneError || unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 // checkGroups sorts the groups that a provider gives and leaves doubles out. It
@@ -48,7 +53,7 @@ func checkGroups(groups []string) ([]string, error) {
 	for _, name := range all {
 		size += len(name) + len(`"",`)
 		if name == "" || len(name) > MaxGroupName || !utf8.ValidString(name) || strings.TrimSpace(name) != name ||
-			strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
+			strings.ContainsFunc(name, unseen) {
 			return nil, fmt.Errorf("names a group %s, and none can be called that", shorten(name))
 		}
 	}

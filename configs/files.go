@@ -114,18 +114,28 @@ func (k *checker) pair(certPath, certName, keyPath, keyName string) (cert, key [
 // whole reports whether data has a PEM block of a kind in it and ends behind a
 // block; else it says what is wrong.
 func (k *checker) whole(path, name string, data []byte, kind, word string) bool {
-	found := false
+	found, locked, holds := false, false, ""
 	for {
 		block, rest := pem.Decode(data)
 		if block == nil {
 			break
 		}
 		found = found || strings.HasSuffix(block.Type, kind)
+		locked = locked || strings.HasPrefix(block.Type, "ENCRYPTED") || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED")
+		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			holds = "private key"
+		} else if block.Type == "CERTIFICATE" {
+			holds = "certificate"
+		}
 		data = rest
 	}
 	switch {
 	case bytes.Contains(data, []byte("-----BEGIN")):
 		k.bad(path, fmt.Sprintf("%s ends in the middle of a %s: is it still being written?", name, word), "")
+	case !found && holds != "":
+		k.bad(path, fmt.Sprintf("%s holds a %s and no %s: are the two files swapped?", name, holds, word), "")
+	case locked:
+		k.bad(path, name+" is locked with a passphrase: write it without one, readable by regward alone", "")
 	case !found:
 		k.bad(path, fmt.Sprintf(`%s holds no %s in PEM form ("-----BEGIN %s-----")`, name, word, kind), "")
 	default:

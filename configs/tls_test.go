@@ -78,7 +78,9 @@ func TestAPairThatIsNotWholeIsToldAsThat(t *testing.T) {
 		{"half a chain", cert + cert[:len(cert)/2], key, "tls.crt ends in the middle of a certificate"},
 		{"half a key", cert, key[:len(key)/2], "tls.key ends in the middle of a private key"},
 		{"text", "no PEM", key, `tls.crt holds no certificate in PEM form ("-----BEGIN CERTIFICATE-----")`},
-		{"swapped", key, cert, "tls.key holds no private key in PEM form"},
+		{"swapped", key, cert, "tls.key holds a certificate and no private key: are the two files swapped?"},
+		{"a key with a passphrase", cert, strings.ReplaceAll(key, "PRIVATE KEY", "ENCRYPTED PRIVATE KEY"), "tls.key is locked with a passphrase: write it without one, readable by regward alone"},
+		{"an old key with a passphrase", cert, "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END EC PRIVATE KEY-----\n", "tls.key is locked with a passphrase"},
 		{"another key", cert, other, "do not belong together"},
 	} {
 		for file, data := range map[string]string{"tls.crt": tt.cert, "tls.key": tt.key} {

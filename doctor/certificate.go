@@ -52,7 +52,7 @@ func (e *examination) checkChain(chain []*x509.Certificate) bool {
 
 // trustFix is the way to a trusted CA, never around it.
 func (e *examination) trustFix() string {
-	return fmt.Sprintf("regward trust %s --for docker (or containerd, podman, buildkit, kubernetes, system) prints the files each client needs; --ca-file FILE checks here with that CA", e.report.Host)
+	return fmt.Sprintf("regward trust %s --for docker (or containerd, podman, buildkit, kubernetes, system) prints the files each client needs, with --ca-file FILE where the server does not send the CA itself; doctor takes --ca-file too", e.report.Host)
 }
 
 func (e *examination) orderFix(last *x509.Certificate) string {
@@ -106,7 +106,7 @@ func (e *examination) checkSystem(chain []*x509.Certificate) {
 		return
 	}
 	e.note("trust", "the chain is trusted by --ca-file, not by this system", "every client needs the CA too",
-		fmt.Sprintf("regward trust %s --for docker (or containerd, podman, buildkit, kubernetes, system)", e.report.Host))
+		fmt.Sprintf("regward trust %s --for docker --ca-file FILE (or containerd, podman, buildkit, kubernetes, system)", e.report.Host))
 }
 
 func (e *examination) knowsName(issuer pkix.Name) bool {
@@ -127,15 +127,15 @@ func (e *examination) checkName(leaf *x509.Certificate) bool {
 	for _, ip := range leaf.IPAddresses {
 		names = append(names, ip.String())
 	}
-	if len(names) == 0 {
-		e.problem("name", fmt.Sprintf("the certificate has no subject alternative names, only the common name %q", leaf.Subject.CommonName),
-			"clients look at the alternative names alone, and print: certificate relies on legacy Common Name field",
-			"issue it again with the name: openssl req ... -addext \"subjectAltName=DNS:"+e.at.Name+"\"")
-		return false
-	}
 	kind := "DNS:"
 	if net.ParseIP(e.at.Name) != nil {
 		kind = "IP:"
+	}
+	if len(names) == 0 {
+		e.problem("name", fmt.Sprintf("the certificate has no subject alternative names, only the common name %q", leaf.Subject.CommonName),
+			"clients look at the alternative names alone, and print: certificate relies on legacy Common Name field",
+			"issue it again with the name: openssl req ... -addext \"subjectAltName="+kind+e.at.Name+"\"")
+		return false
 	}
 	e.problem("name", fmt.Sprintf("the certificate is for %s, not for %s", cut(strings.Join(names, ", "), maxQuote), e.at.Name),
 		"every client refuses it: the certificate is valid for other names; or the connection ended up at another server",

@@ -118,7 +118,7 @@ func (e *examination) checkRealm(realm string) {
 	u, err := url.Parse(realm)
 	forwarded := "nginx: proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header Host $http_host; distribution: auth.token.realm: https://HOST/..., spelled out"
 	switch {
-	case realm == "" || err != nil:
+	case realm == "" || err != nil || u.Host != "" && !isHost(u.Hostname()):
 		e.problem("C05", "the challenge has no realm that is a URL", "no client knows where to get a token", "add realm=\"https://HOST/token\" (distribution: auth.token.realm)")
 	case u.Scheme == "" || u.Host == "":
 		e.problem("C05", "the realm is relative: "+e.quote(realm), "docker cannot use it", "write the whole URL, "+e.at.Origin()+u.Path+" (distribution: auth.token.realm)")
@@ -145,7 +145,7 @@ func (e *examination) foreignRealm(u *url.URL) {
 // as the registry's.
 func (e *examination) realm() *url.URL {
 	u, err := url.Parse(e.challenge.params["realm"])
-	if !e.challenge.is("Bearer") || err != nil || u.Host == "" || u.User != nil {
+	if !e.challenge.is("Bearer") || err != nil || u.User != nil || !isHost(u.Hostname()) {
 		return nil
 	}
 	if u.Scheme == "https" || u.Scheme == "http" && e.at.Scheme == "http" {

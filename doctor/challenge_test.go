@@ -32,6 +32,7 @@ func TestChallengesThatAreWrong(t *testing.T) {
 		{"C08 empty service", challenge(`Bearer realm="https://HOST/token",service=""`), "empty service", []string{"warning C08"}},
 		{"C09 scope", challenge(bearer + `,scope="repository:*:pull"`), "has a scope", []string{"warning C09"}},
 		{"C14 a challenge with 200", func(f *fake) { f.ping = answer(200, "WWW-Authenticate", bearer) }, "answered 200 and has", []string{"problem C14"}},
+		{"another name", func(f *fake) { f.ping = answer(421) }, "proxy_set_header Host", []string{"problem answer"}},
 		{"C16 redirect", func(f *fake) { f.ping = answer(301, "Location", "https://www.example/?session=1") }, "redirected to https://www.example/", []string{"problem C16"}},
 		{"C07 realm", func(f *fake) {
 			f.other = func(w http.ResponseWriter, r *http.Request) {

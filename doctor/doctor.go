@@ -101,17 +101,17 @@ func Run(ctx context.Context, o Options) Report {
 	e := &examination{o: o, at: o.Target, report: Report{
 		URL: o.Target.String(), Host: o.Target.Host(), Findings: []Finding{}, NotTried: []Untried{},
 	}}
-	e.hide = secretsOf(o)
+	e.concealLogin()
 	e.run(ctx)
 	return e.report
 }
 
 // examination is one run.
 type examination struct {
-	o      Options
-	at     Target
-	report Report
-	hide   func(string) string
+	o       Options
+	at      Target
+	report  Report
+	secrets []string // and what stands for them, in turns
 
 	via      *url.URL // the proxy that the environment names; nil: none
 	addrs    []netip.Addr
@@ -197,7 +197,7 @@ func (e *examination) limited(what string, r reply, fix string) {
 			return
 		}
 	}
-	e.problem("rate", what+" is answered "+e.said(r)+retryAfter(r)+e.limitWords(), "a limit has been reached, and this is no login problem, whatever clients print: pulls end with toomanyrequests; docker takes a limited ping for one that asks for no login", fix)
+	e.problem("rate", what+" is answered "+e.said(r)+e.retryAfter(r)+e.limitWords(), "a limit has been reached, and this is no login problem, whatever clients print: pulls end with toomanyrequests; docker takes a limited ping for one that asks for no login", fix)
 }
 
 // skip lists checks that are not done.

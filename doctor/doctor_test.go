@@ -137,7 +137,8 @@ func TestParseTarget(t *testing.T) {
 			t.Errorf("%q: got %s, %v; want %s", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "https://", "ftp://x", "https://ann:secret@x", "https://x/?a=b", "http://x y"} {
+	for _, text := range []string{"", "https://", "ftp://x", "https://ann:secret@x", "https://x/?a=b", "http://x y",
+		"https://$(id)", "https://[::1%25$(id)]", "https://a..b", "https://x:0", "https://x:65536", "https://" + strings.Repeat("a", 254), "https://bücher.example"} {
 		got, err := doctor.ParseTarget(text)
 		if err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%q: got %s, %v; want an error", text, got, err)

@@ -32,7 +32,7 @@ import (
 // host is the registry of the tests. It is found at loopback.
 const host = "registry.example"
 
-const password = "pass word+secret"
+const password = `pass word+"secret"`
 
 // fake is a registry with a token service that is right in every way, until a
 // test breaks one thing.
@@ -291,7 +291,7 @@ func says(t testing.TB, r doctor.Report, text string, want ...string) {
 	if !strings.Contains(plain, text) {
 		t.Errorf("it does not say %q:\n%s", text, all)
 	}
-	for _, secret := range []string{password, "pass+word", base64.StdEncoding.EncodeToString([]byte("ann:" + password))} {
+	for _, secret := range []string{password, "pass+word", "pass word", base64.StdEncoding.EncodeToString([]byte("ann:" + password))} {
 		if strings.Contains(all, secret) {
 			t.Errorf("the report has the password:\n%s", all)
 		}

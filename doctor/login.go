@@ -198,7 +198,7 @@ func (e *examination) refusedLogin(r reply, at string) {
 	case r.status == http.StatusForbidden:
 		e.problem("login", what, "the account is known and may not use this registry, or it is locked", "give the account the right to log in to the registry (Nexus: a role with docker privileges), or unlock it")
 	case r.status == http.StatusTooManyRequests:
-		e.problem("login", what+retryAfter(r), "too many logins failed, or came at all: the account or this address is locked out for a while, whatever the password", "wait, and find who goes on trying with an old password (saved logins, CI); each try prolongs some lock-outs")
+		e.problem("login", what+e.retryAfter(r), "too many logins failed, or came at all: the account or this address is locked out for a while, whatever the password", "wait, and find who goes on trying with an old password (saved logins, CI); each try prolongs some lock-outs")
 	case r.status >= 500:
 		e.problem("login", what, "it could not be found out whether the password is right: what keeps the accounts (LDAP, database) does not answer", "look into the token service's log; this is no wrong password")
 	default:
@@ -239,6 +239,9 @@ func (e *examination) readToken(realm *url.URL, r reply) (string, bool) {
 	if token == "" || len(token) > maxHeaders/2 || bytes.ContainsAny([]byte(token), "\r\n\x00") {
 		e.problem("realm", "the realm "+place(realm)+" gives no usable token", "docker, containerd and crane fail", fix)
 		return "", false
+	}
+	if len(token) >= minToken {
+		e.conceal(token)
 	}
 	var seconds int64
 	if len(body.ExpiresIn) > 0 && json.Unmarshal(body.ExpiresIn, &seconds) != nil {

@@ -1,6 +1,7 @@
 package doctor_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -80,6 +81,22 @@ func TestLoginsThatFail(t *testing.T) {
 				http.Error(w, "no "+user+" "+given+" "+r.Header.Get("Authorization")+"\x1b[31m", http.StatusUnauthorized)
 			}
 		}, "***", []string{"problem login"}},
+		{"the password comes back in JSON, and cut", func(f *fake) {
+			f.realm = func(w http.ResponseWriter, r *http.Request) {
+				_, given, _ := r.BasicAuth()
+				w.Header().Set("Retry-After", strings.Repeat("9", 30)+given)
+				w.WriteHeader(http.StatusTooManyRequests)
+				json.NewEncoder(w).Encode(given + "!")
+			}
+		}, strings.Repeat("9", 30) + "***", []string{"problem login"}},
+		{"the token comes back", func(f *fake) {
+			f.ping = func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("WWW-Authenticate", `Bearer realm="https://`+f.host+`/token",service="registry"`)
+				w.WriteHeader(401)
+				io.WriteString(w, r.Header.Get("Authorization"))
+			}
+		}, "Bearer ***", []string{"problem token"}},
+		{"a realm for the shell", func(f *fake) { f.challenge = []string{`Bearer realm="https://$(id);x/token",service="registry"`} }, "no realm that is a URL", []string{"problem C05"}},
 		{"Basic, wrong password", func(f *fake) { f.challenge = []string{`Basic realm="x"`}; f.basic = true; f.ping = basicRefused }, "user name or password is wrong", []string{"warning C02", "problem login"}},
 		{"limited ping", func(f *fake) { f.ping = answer(429, "Retry-After", "9") }, "no login problem", []string{"problem rate"}},
 		{"registry down", func(f *fake) { f.ping = answer(502) }, "the registry behind it does not", []string{"problem answer"}},

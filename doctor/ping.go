@@ -76,7 +76,7 @@ func (e *examination) wrongPing(r reply) string {
 	case r.status == http.StatusForbidden:
 		e.problem("answer", what, "clients take anything but 200 and 401 as the end", "a firewall for web pages or an allow list refuses this address: let /v2/ through")
 	case r.status == http.StatusMisdirectedRequest:
-		e.problem("answer", what, "the server does not serve this name", "add "+e.at.Name+" to its names (regward: hostname)")
+		e.problem("answer", what, "the server does not serve this name", "add "+e.at.Name+" to its names (regward: hostname), and have a proxy in front pass on the name it was asked for (nginx: proxy_set_header Host $http_host)")
 	default:
 		e.problem("answer", what, "clients take anything but 200 and 401 as the end", "look into the registry's log")
 	}
@@ -92,9 +92,9 @@ func (e *examination) target(r reply) string {
 	return place(u)
 }
 
-func retryAfter(r reply) string {
+func (e *examination) retryAfter(r reply) string {
 	if after := r.header.Get("Retry-After"); after != "" {
-		return ", Retry-After: " + cut(after, 40)
+		return ", Retry-After: " + cut(e.hide(after), 40)
 	}
 	return ""
 }

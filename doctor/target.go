@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -39,8 +40,14 @@ func ParseTarget(s string) (Target, error) {
 		return Target{}, fmt.Errorf("%q: only scheme, host and port of a registry are asked for", s)
 	}
 	t := Target{Scheme: u.Scheme, Name: strings.ToLower(u.Hostname()), Port: u.Port()}
+	if !isHost(t.Name) {
+		return Target{}, fmt.Errorf("%q is no host: letters, digits, hyphens and dots (a name in other letters begins with xn--), or an address", cut(t.Name, maxQuote))
+	}
 	if t.Port == "" {
 		t.Port = defaultPort(u.Scheme)
+	}
+	if n, err := strconv.ParseUint(t.Port, 10, 16); err != nil || n == 0 {
+		return Target{}, fmt.Errorf("%q is no port", cut(t.Port, maxQuote))
 	}
 	path := strings.TrimRight(u.EscapedPath(), "/")
 	t.Path = strings.TrimRight(strings.TrimSuffix(path, "/v2"), "/")
@@ -93,6 +100,15 @@ func isLocal(name string) bool {
 		return ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsUnspecified()
 	}
 	return !strings.Contains(name, ".") || strings.HasSuffix(name, ".localhost")
+}
+
+// hostName is what may stand in a command that is printed for people to type.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9.])?$`)
+
+// isHost reports whether name can be a host's: an address or a DNS name.
+func isHost(name string) bool {
+	addr, err := netip.ParseAddr(name)
+	return err == nil && addr.Zone() == "" || hostName.MatchString(name) && !strings.Contains(name, "..")
 }
 
 var repositoryName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"net/url"
 	"strings"
 	"unicode"
@@ -14,23 +15,30 @@ const maxWords = 1200
 // maxQuote bounds what is quoted of an answer.
 const maxQuote = 160
 
-// secretsOf makes a function that takes everything secret out of a text: a
-// server may echo what it was sent.
-func secretsOf(o Options) func(string) string {
-	if o.Password == "" {
-		return func(s string) string { return s }
+// minToken is the shortest token that is hidden: a shorter one is no secret, and
+// without it the report would have holes.
+const minToken = 16
+
+// conceal hides a secret from now on, in each way that servers write it.
+func (e *examination) conceal(secret string) {
+	e.secrets = append(e.secrets, url.QueryEscape(secret), "***", url.PathEscape(secret), "***")
+	if quoted, err := json.Marshal(secret); err == nil {
+		e.secrets = append(e.secrets, string(quoted[1:len(quoted)-1]), "***")
 	}
-	var pairs []string
-	for _, secret := range []string{
-		base64.StdEncoding.EncodeToString([]byte(o.User + ":" + o.Password)),
-		url.QueryEscape(o.Password),
-		url.PathEscape(o.Password),
-		o.Password,
-	} {
-		pairs = append(pairs, secret, "***")
-	}
-	return strings.NewReplacer(pairs...).Replace
+	e.secrets = append(e.secrets, secret, "***")
 }
+
+// concealLogin hides what is sent to log in.
+func (e *examination) concealLogin() {
+	if e.o.Password != "" {
+		e.conceal(base64.StdEncoding.EncodeToString([]byte(e.o.User + ":" + e.o.Password)))
+		e.conceal(e.o.Password)
+	}
+}
+
+// hide takes everything secret out of a text: a server may echo what it was
+// sent.
+func (e *examination) hide(s string) string { return strings.NewReplacer(e.secrets...).Replace(s) }
 
 // clean makes a text fit for one line of a terminal or a log.
 func (e *examination) clean(s string) string {

@@ -134,8 +134,8 @@ func TestX05_ARevocationListIsReadAgainOnChange(t *testing.T) {
 
 	// Half a list, and one of somebody else's.
 	replaceFile(t, list, people.list()[:120])
-	g.says(t, "tls.client_cert.crl_file: "+list+": is cut off after list 0")
-	g.cli(t, "validate").fails(t, list+": is cut off after list 0", "regward.yaml:")
+	g.says(t, "tls.client_cert.crl_file: "+list+": ends in the middle of list 1")
+	g.cli(t, "validate").fails(t, list+": ends in the middle of list 1", "regward.yaml:")
 	curl(ann).fails(t, "has been revoked")
 	replaceFile(t, list, newIDCards(t, "somebody else").list())
 	g.says(t, `list 1 in it is by "CN=somebody else", whose certificate is not in tls.client_ca_file`)

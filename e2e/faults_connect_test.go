@@ -87,7 +87,11 @@ func TestAnUpstreamThatCannotBeReachedIsTold(t *testing.T) {
 	}
 	upstreams := ""
 	for _, n := range names {
-		upstreams += fmt.Sprintf("\n  - {prefix: %s/, keep_prefix: true, url: %q, connect_timeout: 2s, header_timeout: 2s", strings.ReplaceAll(n.name, " ", "-"), n.url)
+		patience := "1m"
+		if n.hangs {
+			patience = upstreamPatience.String()
+		}
+		upstreams += fmt.Sprintf("\n  - {prefix: %s/, keep_prefix: true, url: %q, connect_timeout: %[3]s, header_timeout: %[3]s", strings.ReplaceAll(n.name, " ", "-"), n.url, patience)
 		if strings.HasPrefix(n.url, "https:") {
 			upstreams += fmt.Sprintf(", ca_file: %q", suite.certs.caFile)
 		}
@@ -98,7 +102,7 @@ func TestAnUpstreamThatCannotBeReachedIsTold(t *testing.T) {
 	g.serve(t)
 	ann := basicAuth("ann", passwords["ann"])
 	var jobs []func()
-	for _, c := range []*caller{newCaller(g, "HTTP/1.1", false), newCaller(g, "HTTP/2", false)} {
+	for _, c := range callersOf(g) {
 		for _, n := range names {
 			jobs = append(jobs, func() {
 				began := time.Now()

@@ -311,3 +311,22 @@ func TestAnUpgradeKeepsUnixSockets(t *testing.T) {
 		t.Error("somebody listens still")
 	}
 }
+
+// Who is taken out of the files after an upgrade is out on a connection from
+// before, too: it is closed at once, and not when it has been idle for a minute.
+func TestAfterAnUpgradeAChangeEndsConnectionsOfBefore(t *testing.T) {
+	t.Parallel()
+	up := startUpgradable(t, startUpstream(t, distribution), teamRules)
+	kept := newCaller(up.regward, "HTTP/1.1", false)
+	if _, err := kept.must(t.Context(), http.MethodGet, "/v2/", "", nil, http.StatusUnauthorized); err != nil {
+		t.Fatal(err)
+	}
+	before := up.pid
+	up.signal(t, syscall.SIGUSR2)
+	up.upgraded(t)
+	if up.over(before) == nil {
+		t.Fatal("the process of before did not wait for its connection")
+	}
+	up.configure(t, teamRules+"\n# changed\n")
+	eventually(t, "the process of before closes the connection, and ends", 30*time.Second, func() error { return up.over(before) })
+}

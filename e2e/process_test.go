@@ -98,7 +98,7 @@ func (p *process) signal(t testing.TB, s syscall.Signal) {
 	}
 }
 
-// stop asks the process to end, and after half a minute kills it and its group.
+// stop asks the process to end, and after a minute kills it and its group.
 func (p *process) stop() error {
 	if p.ended() {
 		return nil
@@ -107,7 +107,12 @@ func (p *process) stop() error {
 	select {
 	case <-p.done:
 		return nil
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute): // more than any test's transfer takes on a busy machine
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGQUIT) // a Go program tells what it waits for
+	select {
+	case <-p.done:
+	case <-time.After(2 * time.Second):
 	}
 	p.kill()
 	return fmt.Errorf("%s: %w", p.name, errKilled)

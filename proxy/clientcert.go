@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,9 +47,7 @@ func (x *exchange) certificate(b *backend) (id auth.Identity, ok bool, err error
 	if x.req.Kind == KindPing { // challenged whatever is shown: logins are not withheld (C01)
 		return id, false, nil
 	}
-	if x.s.foreign.Check(x.r) != nil {
-		// A browser shows it for any page. A login that nobody typed there must
-		// not write in a stranger's name.
+	if x.forAnotherPage() {
 		return id, false, nil
 	}
 	found := x.proven()
@@ -64,6 +63,18 @@ func (x *exchange) certificate(b *backend) (id auth.Identity, ok bool, err error
 	id = found.id
 	id.Epoch = x.h.Cache.Epoch(id.Name)
 	return id, true, nil
+}
+
+// forAnotherPage reports a browser that asks for a page of some other site: it
+// shows the certificate for any. A login that nobody typed there must not write
+// in a stranger's name, nor tell that page by success and failure what its owner
+// may read, nor use up limits.
+func (x *exchange) forAnotherPage() bool {
+	if x.s.foreign.Check(x.r) != nil {
+		return true
+	}
+	site := x.r.Header.Get("Sec-Fetch-Site")
+	return (site == "cross-site" || site == "same-site") && !slices.Contains(x.s.Origins, x.r.Header.Get("Origin"))
 }
 
 // certified reports whether certificates count at b: an upstream that checks its

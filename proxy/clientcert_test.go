@@ -359,8 +359,8 @@ func TestACertificateIsNobodyAtAnUpstreamInPassthrough(t *testing.T) {
 }
 
 // A browser shows a certificate for any page that asks: what nobody typed there
-// writes only for pages that are listed.
-func TestAPageOfAnotherOriginDoesNotWriteByCertificate(t *testing.T) {
+// counts only for pages that are listed.
+func TestAPageOfAnotherOriginDoesNothingByCertificate(t *testing.T) {
 	ca := newIDCard(t, "people")
 	g := newCertGate(t, usual, ca.believes, func(s *Settings) { s.Origins = []string{"https://ui.acme.example"} })
 	c, _ := g.showing(ca.of("ann"))
@@ -372,6 +372,12 @@ func TestAPageOfAnotherOriginDoesNotWriteByCertificate(t *testing.T) {
 	g.with(c, "POST", start, header("Origin", "https://evil.example")).want(t, 401)
 	g.with(c, "POST", start, header("Origin", "null"), cross).want(t, 401)
 	g.with(c, "POST", start, header("Origin", "https://evil.example"), cross, g.as("ann", pushes("coolteam/app"))).want(t, 202)
+	const read = "/v2/coolteam/app/tags/list" // an image or a script of a page is asked for without Origin
+	g.with(c, "GET", read).want(t, 200)
+	g.with(c, "GET", read, header("Sec-Fetch-Site", "none")).want(t, 200)
+	g.with(c, "GET", read, header("Origin", "https://ui.acme.example"), cross).want(t, 200)
+	g.with(c, "GET", read, cross).want(t, 401)
+	g.with(c, "GET", read, header("Sec-Fetch-Site", "same-site")).want(t, 401)
 }
 
 // What TLS resumes is the certificate, never what it proved.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -240,14 +241,16 @@ func (x *exchange) arrive() error {
 	}
 	x.addr = clientAddr(remote, x.r.Header["X-Forwarded-For"], x.s.Proxies)
 	if x.s.OnlyProxy && !x.s.inFront(socketPeer(x.r, peer.Addr())) {
-		return refuse(http.StatusForbidden, "DENIED", "this port is for the proxy in front only").because(reasonNotAllowed)
+		return refuse(http.StatusForbidden, "DENIED", "this port is for the proxy in front only").because(reasonNotAllowed).
+			from(fmt.Errorf("tls.mode is off, and %s is neither in trusted_proxies nor in proxy_protocol.from", socketPeer(x.r, peer.Addr())))
 	}
 	host, port, err := authority(x.r)
 	if err != nil {
 		return err
 	}
 	if x.site = x.s.site(host, port); x.site == nil {
-		return refuse(http.StatusMisdirectedRequest, "DENIED", "this name is not served here")
+		return refuse(http.StatusMisdirectedRequest, "DENIED", "this name is not served here").
+			from(fmt.Errorf("host %q is not in hostname; a proxy in front has to pass on the one that clients ask for", host))
 	}
 	x.port = port
 	return nil

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -36,6 +37,9 @@ func TestX06_AnotherAuthorityIsMisdirected(t *testing.T) {
 		}
 	})
 	g.up.none(t)
+	if log, want := g.access.String(), `host \"evil.docker.acme.example\" is not in hostname`; !strings.Contains(log, want) {
+		t.Errorf("the log does not say %s", want)
+	}
 }
 
 func TestX07_BehindAProxyThatEndedTLS(t *testing.T) {
@@ -53,6 +57,9 @@ func TestX07_BehindAProxyThatEndedTLS(t *testing.T) {
 		w := plain(remote)
 		if w.status != status {
 			t.Errorf("from %s: %d, want %d", remote, w.status, status)
+		}
+		if want := "neither in trusted_proxies nor in proxy_protocol.from"; status == 403 && !strings.Contains(g.access.String(), want) {
+			t.Errorf("the log does not say %s", want)
 		}
 		if status == 401 {
 			// The realm stays https whatever the proxy speaks to us.

@@ -124,7 +124,11 @@ func (x *exchange) piece(resp *http.Response, buf []byte, client *deadline) (n i
 			return n, true
 		}
 	}
-	if err != nil && err != io.EOF {
+	switch {
+	case err == nil || err == io.EOF:
+	case x.r.Context().Err() != nil: // who leaves ends the question to the upstream, too
+		x.clientGone, x.aborted = true, true
+	default:
 		x.aborted = true
 		x.refusal = broken(err)
 	}

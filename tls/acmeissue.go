@@ -22,14 +22,7 @@ const (
 	pollWithin    = 3 * time.Minute  // for the CA to validate, and to issue
 	lookAgain     = 6 * time.Hour    // at what the CA suggests, and what others have stored
 	askWithin     = 30 * time.Second // for what the CA suggests
-)
-
-// Waits after failures in a row. A try that the CA has validated, or refused,
-// counts with it: Let's Encrypt allows five failed ones in an hour. One that did
-// not get that far costs nobody anything.
-var (
-	afterRefusal = [...]time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 6 * time.Hour}
-	afterOutage  = [...]time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute}
+	room          = 16 << 10         // more than a certificate takes; a full disk still makes empty files
 )
 
 // renewalWindow is when the CA suggests to renew (ARI, RFC 9773).
@@ -43,12 +36,14 @@ type renewalWindow struct {
 
 // manage gets the certificate of one host and renews it, until ctx ends.
 func (m *manager) manage(ctx context.Context, c *managed) {
-	failures := 0
+	failures, soon := 0, 0
+	var early earlyTries
+	var last *kept // what has just been obtained
 	m.heal(ctx, c)
 	for ctx.Err() == nil {
 		due := m.due(ctx, c)
 		if m.now().Before(due) {
-			failures = 0
+			failures, soon, last = 0, 0, nil
 			m.wait(ctx, c, min(due.Sub(m.now()), lookAgain))
 			if k := m.load(ctx, c.host, false).best; k.newer(c.inUse.Load(), m.issuer) { // another instance was first
 				m.obtained(ctx, c, k, c.inUse.Load())
@@ -57,6 +52,15 @@ func (m *manager) manage(ctx context.Context, c *managed) {
 			continue
 		}
 		had := c.inUse.Load()
+		if last != nil && had == last { // it was due as it arrived
+			if pause := rest(had.lifetime(), soon); pause > 0 {
+				m.log.Warn(fmt.Sprintf("certificate for %s is due for renewal as it arrives, again and again: is the clock here right, which says %s? %s is asked again in %v",
+					c.host, m.now().UTC().Format(minute), m.caName(), pause))
+				for end := m.now().Add(pause); m.wait(ctx, c, end.Sub(m.now())); { // whoever asks
+				}
+			}
+			soon++
+		}
 		try, cancel := context.WithTimeout(ctx, attemptWithin)
 		tried := &attempt{host: c.host}
 		k, err := m.obtain(try, tried, c)
@@ -67,14 +71,18 @@ func (m *manager) manage(ctx context.Context, c *managed) {
 		if err == nil {
 			m.obtained(ctx, c, k, had)
 			m.wait(ctx, c, min(time.Minute, k.lifetime()/8)) // whatever the CA suggests
+			last = k
 			continue
 		}
 		failures++
 		next := m.now().Add(tried.wait(err, failures, m.now()))
 		renewal := had != nil && had.issuer == m.issuer
 		m.failed(c, renewal, tried.words(m, err), next)
-		if m.wait(ctx, c, next.Sub(m.now())) {
-			failures = 0 // somebody has changed something
+		for m.wait(ctx, c, next.Sub(m.now())) {
+			if !tried.counts(err) || early.grant(m.now()) {
+				failures = 0 // somebody has changed something
+				break
+			}
 		}
 	}
 }
@@ -140,7 +148,7 @@ func (m *manager) suggested(ctx context.Context, c *managed, k *kept) {
 func (m *manager) obtain(ctx context.Context, try *attempt, c *managed) (*kept, error) {
 	r := m.running.Load()
 	// A CA counts what it gave out, and nobody gets back what could not be kept.
-	if err := m.folder.Store(ctx, "writable", nil); err != nil {
+	if err := m.folder.Store(ctx, "writable", make([]byte, room)); err != nil {
 		return nil, &storageError{err}
 	}
 	storage := m.accounts()
@@ -189,7 +197,7 @@ func (m *manager) obtain(ctx context.Context, try *attempt, c *managed) (*kept, 
 	}
 	k, err := parseKept("what "+m.caName()+" has issued", m.issuer, c.host, bundle(keyPEMOf(der), issued.Certificate))
 	if err != nil {
-		return nil, err
+		return nil, &uselessError{err}
 	}
 	k.at = ""
 	if err := m.save(ctx, c.host, k); err != nil {

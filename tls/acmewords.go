@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
@@ -28,6 +27,11 @@ type failedChallenge struct{ kind, detail string }
 type storageError struct{ error }
 
 func (e *storageError) Unwrap() error { return e.error }
+
+// uselessError is what makes a certificate that was issued one to be thrown away.
+type uselessError struct{ error }
+
+func (e *uselessError) Unwrap() error { return e.error }
 
 // maxDetail bounds what a CA says, in bytes.
 const maxDetail = 600
@@ -190,30 +194,4 @@ func clean(text string) string {
 		text = strings.ToValidUTF8(text[:maxDetail], "") + "…"
 	}
 	return text
-}
-
-// retryAfter is how Let's Encrypt says when it may be asked again.
-var retryAfter = regexp.MustCompile(`retry after (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC`)
-
-// maxPatience bounds what a CA can make us wait.
-const maxPatience = 7 * 24 * time.Hour
-
-// wait is how long to leave the CA alone after so many failures in a row.
-func (try *attempt) wait(err error, failures int, now time.Time) time.Duration {
-	var problem acme.Problem
-	refused := errors.As(err, &problem) && strings.HasPrefix(problem.Type, acme.ProblemTypeNamespace) &&
-		problem.Type != acme.ProblemTypeServerInternal && problem.Type != acme.ProblemTypeBadNonce
-	if !refused && len(try.challenges) == 0 {
-		return afterOutage[min(failures, len(afterOutage))-1]
-	}
-	d := afterRefusal[min(failures, len(afterRefusal))-1]
-	if problem.Type == acme.ProblemTypeRateLimited {
-		d = max(d, time.Hour)
-		if at := retryAfter.FindStringSubmatch(problem.Detail); at != nil {
-			if end, err := time.Parse("2006-01-02 15:04:05", at[1]); err == nil {
-				d = max(time.Minute, end.Sub(now)+time.Minute)
-			}
-		}
-	}
-	return min(d, maxPatience)
 }

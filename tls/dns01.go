@@ -159,7 +159,7 @@ func (d *DNS01) refused(answer *dns.Msg) error {
 	}
 	switch code {
 	case dns.RcodeBadKey:
-		msg += fmt.Sprintf(": it has no key %s: check tls.acme_dns.key_name", d.KeyName)
+		msg += fmt.Sprintf(": it has no key %s, or another algorithm for it: check tls.acme_dns.key_name and algorithm", d.KeyName)
 	case dns.RcodeBadSig: // BADVERS has the same number
 		msg += fmt.Sprintf(": its key %s has another secret or algorithm: check tls.acme_dns.key_secret and algorithm", d.KeyName)
 	case dns.RcodeBadTime:

@@ -151,7 +151,7 @@ func TestRFC2136_WhatTheServerSaysIsPutIntoWords(t *testing.T) {
 		{"another secret", func(d *regtls.DNS01, _ *nameServer) {
 			d.KeySecret = regtls.Secret(base64.StdEncoding.EncodeToString([]byte("another")))
 		}, []string{"NOTAUTH/BADSIG", "check tls.acme_dns.key_secret and algorithm"}},
-		{"another key", func(d *regtls.DNS01, _ *nameServer) { d.KeyName = "nobody" }, []string{"NOTAUTH/BADKEY", "it has no key nobody", "check tls.acme_dns.key_name"}},
+		{"another key", func(d *regtls.DNS01, _ *nameServer) { d.KeyName = "nobody" }, []string{"NOTAUTH/BADKEY", "it has no key nobody", "check tls.acme_dns.key_name and algorithm"}},
 		{"another zone", func(d *regtls.DNS01, _ *nameServer) { d.Zone = "example.net" }, []string{"NOTAUTH", "not in charge of zone example.net"}},
 		{"may not", func(_ *regtls.DNS01, s *nameServer) { s.rcode = dns.RcodeRefused }, []string{"REFUSED", "may not write TXT records in zone example.com"}},
 		{"cannot", func(_ *regtls.DNS01, s *nameServer) { s.rcode = dns.RcodeServerFailure }, []string{"SERVFAIL", "its log says why"}},

@@ -24,6 +24,12 @@ const (
 	MaxKeys   = maxKeys
 )
 
+// AskedTries is how many reloads an hour make it try at once.
+const AskedTries = askedTries
+
+// Rest is rest.
+func Rest(lifetime time.Duration, soon int) time.Duration { return rest(lifetime, soon) }
+
 // SetLease makes r's locks last for d, in place of 30 seconds.
 func (r *Redis) SetLease(d time.Duration) { r.lease = d }
 

@@ -47,10 +47,9 @@ type Redis struct {
 
 // lease is one lock that is held.
 type lease struct {
-	token  string
-	end    context.CancelFunc
-	ended  sync.WaitGroup
-	lostAt chan struct{} // closed when somebody else may hold it
+	token string
+	end   context.CancelFunc
+	ended sync.WaitGroup
 }
 
 // ErrSealed reports a value that was sealed by a key that is not ours.
@@ -254,8 +253,8 @@ func (r *Redis) Lock(ctx context.Context, name string) error {
 		}
 	}
 	renewing, end := context.WithCancel(context.Background())
-	l := &lease{token: token, end: end, lostAt: make(chan struct{})}
-	l.ended.Go(func() { r.renew(renewing, name, l) })
+	l := &lease{token: token, end: end}
+	l.ended.Go(func() { r.renew(renewing, name, token) })
 	r.locks.put(name, l)
 	return nil
 }
@@ -267,13 +266,12 @@ const (
 
 // renew keeps the lock until it is given back, or somebody else has it. While
 // Redis cannot be asked it goes on trying: the lock may still be ours.
-func (r *Redis) renew(ctx context.Context, name string, l *lease) {
+func (r *Redis) renew(ctx context.Context, name, token string) {
 	for pause(ctx, r.lease/3) == nil {
 		call, cancel := context.WithTimeout(ctx, min(answerWithin, r.lease/3))
-		renewed, err := r.client.Eval(call, renewScript, []string{r.lock(name)}, l.token, r.lease.Milliseconds()).Int()
+		renewed, err := r.client.Eval(call, renewScript, []string{r.lock(name)}, token, r.lease.Milliseconds()).Int()
 		cancel()
 		if err == nil && renewed == 0 {
-			close(l.lostAt)
 			return
 		}
 	}

@@ -77,7 +77,13 @@ func (l *look) add(c Client, level Level, what, why, fix string) {
 }
 
 // command is how to get what c needs.
-func (l *look) command(c Client) string { return fmt.Sprintf("regward trust %s --for %s", l.host, c) }
+func (l *look) command(c Client) string {
+	command := fmt.Sprintf("regward trust %s --for %s", l.host, c)
+	if len(l.chain) > 0 && len(selfSigned(l.chain)) == 0 {
+		command += " --ca-file CA.pem (the host does not show its CA)"
+	}
+	return command
+}
 
 // verified reports whether one of cas is what the chain leads to. That an end
 // has come, and the name, are no question of trust.

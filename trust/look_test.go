@@ -125,6 +125,20 @@ func TestLookWithoutAPort(t *testing.T) {
 	}
 }
 
+// A command that is printed works: what a host does not show, the net does not
+// tell.
+func TestLookNamesTheFileOfACAThatIsNotShown(t *testing.T) {
+	root := makeCA(t, "Acme Root", nil)
+	leaf := makeLeaf(t, root, "registry.example.com")
+	const without, with = "regward trust registry.example.com --for docker", "regward trust registry.example.com --for docker --ca-file CA.pem (the host does not show its CA)"
+	for want, chain := range map[string][]*x509.Certificate{without: chainOf(leaf, root), with: chainOf(leaf)} {
+		got := Look(tree(t, map[string]string{dockerd: ""}), "registry.example.com", chain)
+		if len(got) != 1 || got[0].Fix != want {
+			t.Errorf("%d certificates: %+v, want %s", len(chain), got, want)
+		}
+	}
+}
+
 // docker takes any certificate from loopback, and stumbles over half a pair even
 // so.
 func TestLookAtLoopback(t *testing.T) {
@@ -192,5 +206,21 @@ func TestLookIsBounded(t *testing.T) {
 	keys([]byte("ca = [\n"+strings.Repeat("\"x\",\n", 10*maxArray)), func(_, _ string, values []string, _ string, _ int) { lists = len(values) })
 	if lists != maxArray {
 		t.Errorf("a list of %d lines, want %d", lists, maxArray)
+	}
+}
+
+// A hosts.toml is a person's, and still no longer than what is looked at.
+func TestHostsTOMLIsBounded(t *testing.T) {
+	root := makeCA(t, "Acme Root", nil)
+	dir := tree(t, map[string]string{
+		"etc/containerd/certs.d/registry.example.com:5000/hosts.toml": strings.Repeat("ca = [\"a.crt\", \"b.crt\"]\nskip_verify = true\n", 10*maxCAs) + "[host]\n",
+		"etc/containerd/config.toml":                                  "[plugins.x.registry]\nconfig_path = \"/etc/containerd/certs.d\"\n",
+	})
+	all := Look(dir, "registry.example.com:5000", chainOf(makeLeaf(t, root, "registry.example.com"), root))
+	if len(all) != maxCAs+2 { // one that switches off, and the judgement
+		t.Errorf("%d findings", len(all))
+	}
+	if last := found(all[len(all)-1]); !strings.Contains(last, "does not trust") {
+		t.Errorf("the last is %q", last)
 	}
 }

@@ -240,14 +240,15 @@ func (l *look) hosts(dir string) {
 		return
 	}
 	var cas []*x509.Certificate
-	named := 0
+	named, unchecked := 0, false
 	keys(content, func(_, key string, values []string, raw string, line int) {
 		switch {
-		case key == "skip_verify" && strings.HasPrefix(raw, "true"):
+		case key == "skip_verify" && strings.HasPrefix(raw, "true") && !unchecked:
+			unchecked = true
 			l.add(Containerd, Warning, fmt.Sprintf("line %d of %s switches the check of certificates off", line, file),
 				"whoever sits in between can be that registry, and read the passwords", "remove the line, and give the CA instead: "+l.command(Containerd))
 		case key == "ca":
-			for _, ca := range values[:min(len(values), maxCAs)] {
+			for _, ca := range values[:min(len(values), maxCAs-named)] {
 				named++
 				cas = append(cas, l.named(dir, file, ca)...)
 			}

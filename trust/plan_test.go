@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"crypto/x509"
 	"os"
 	"os/exec"
 	"path"
@@ -34,6 +35,37 @@ func mustPlan(t testing.TB, c Client, host string, ca *issued) *Plan {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// X04: docker's containerd store fetches tokens by the system's CAs alone. Who
+// prepares a host is told so, and who looks at one that has docker's folder only.
+func TestX04_DockersContainerdStoreWantsTheSystemsStoreToo(t *testing.T) {
+	ca := makeCA(t, "Acme Root", nil)
+	if text := mustPlan(t, Docker, "registry.example.com", ca).text(); !strings.Contains(text, "containerd image store") || !strings.Contains(text, "--for system is needed too") {
+		t.Errorf("the plan for docker does not tell of it:\n%s", text)
+	}
+	leaf := makeLeaf(t, ca, "registry.example.com")
+	for feature, want := range map[string]bool{"true": true, "false": false} {
+		root := t.TempDir()
+		for name, content := range map[string]string{
+			"etc/docker/certs.d/registry.example.com/ca.crt": PEM(ca.Certificate),
+			"etc/docker/daemon.json":                         `{"features": {"containerd-snapshotter": ` + feature + `}}`,
+		} {
+			file := filepath.Join(root, name)
+			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		told := slices.ContainsFunc(Look(root, "registry.example.com", []*x509.Certificate{leaf.Certificate}), func(f Finding) bool {
+			return f.Client == string(Docker) && f.Level == Warning && strings.Contains(f.Fix, "--for system")
+		})
+		if told != want {
+			t.Errorf("containerd-snapshotter %s: warned: %v", feature, told)
+		}
+	}
 }
 
 // Whatever the client: the files are named after the host as it is typed, the

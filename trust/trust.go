@@ -62,7 +62,7 @@ func splitPort(text string) (Host, error) {
 		if h.Name, h.Port, err = net.SplitHostPort(text); err != nil {
 			return Host{}, errors.New("write HOST or HOST:PORT, as in registry.example.com:5000")
 		}
-		if n, err := strconv.ParseUint(h.Port, 10, 16); err != nil || n == 0 {
+		if n, err := strconv.ParseUint(h.Port, 10, 16); err != nil || n == 0 || h.Port[0] == '0' {
 			return Host{}, fmt.Errorf("%q is no port", h.Port)
 		}
 	}

@@ -35,6 +35,7 @@ func TestWhatIsNoHostIsRefusedInWords(t *testing.T) {
 		"registry.example.com:0":         "is no port",
 		"registry.example.com:65536":     "is no port",
 		"registry.example.com:https":     "is no port",
+		"registry.example.com:0443":      "is no port",
 		"2001:db8::1":                    "in brackets",
 		"a'b":                            "no host name",
 		"$(x)":                           "no host name",

@@ -91,6 +91,10 @@ func TestM1_APlainListenerThatCannotOpenIsToldByWhatItWasFor(t *testing.T) {
 	if got := httpListenFailed(cfg, ":80", err); got != m1 {
 		t.Errorf("got %s", got)
 	}
+	cfg.Listen = []string{"127.0.0.1:8443"}
+	if got, want := httpListenFailed(cfg, ":80", err), "TLS-ALPN-01 on 127.0.0.1:8443 still works, if port 443 of the name leads there."; !strings.Contains(got, want) {
+		t.Errorf("on another port: got %s, want %q in it", got, want)
+	}
 	cfg.TLS.ACMEDNS.Server = "10.0.0.53:53"
 	if got := httpListenFailed(cfg, ":80", err); strings.Contains(got, "HTTP-01") {
 		t.Errorf("with DNS-01: got %s", got)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -73,7 +72,7 @@ func (s *server) asking(config *tls.Config) *tls.Config {
 		}
 		made := chosen.Clone()
 		made.ClientAuth, made.ClientCAs = tls.RequestClientCert, now.Certificates.Roots()
-		made.VerifyPeerCertificate = boundShown
+		made.VerifyConnection = boundShown
 		last.Store(&asked{now.Certificates, chosen, made})
 		return made, nil
 	}
@@ -81,14 +80,19 @@ func (s *server) asking(config *tls.Config) *tls.Config {
 }
 
 // boundShown ends connections whose certificates would fill the memory, before
-// anything is asked of them: crypto/tls takes 256 KiB of each.
-func boundShown(shown [][]byte, _ [][]*x509.Certificate) error {
-	size := 0
-	for _, one := range shown {
-		size += len(one)
+// anything is asked of them: crypto/tls takes 256 KiB of each, and names of a
+// few bytes are parsed into hundreds.
+func boundShown(c tls.ConnectionState) error {
+	size, names := 0, 0
+	for _, one := range c.PeerCertificates {
+		size += len(one.Raw)
+		names += len(one.DNSNames) + len(one.EmailAddresses) + len(one.IPAddresses) + len(one.URIs)
 	}
 	if size > auth.MaxShownBytes {
 		return fmt.Errorf("the client shows %d bytes of certificates, and %d are taken", size, auth.MaxShownBytes)
+	}
+	if names > auth.MaxShownNames {
+		return fmt.Errorf("the client shows certificates with %d names, and %d are taken", names, auth.MaxShownNames)
 	}
 	return nil
 }

@@ -10,8 +10,10 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -93,7 +95,7 @@ func TestValidateLooksIntoWhatJudgesClientCertificates(t *testing.T) {
 		"good":        {people.pem(), people.list(now.Add(day)), exitDone, "is good"},
 		"out of date": {people.pem(), people.list(now.Add(-time.Hour)), exitDone, `regward.yaml:4:19: warning: tls.client_ca_file: the revocation list of "people" is out of date`},
 		"foreign":     {people.pem(), other.list(now.Add(day)), exitFailed, `regward.yaml:5:27: tls.client_cert.crl_file: ` + list + `: list 1 in it is by "CN=others"`},
-		"half":        {people.pem(), people.list(now.Add(day))[:100], exitFailed, `is cut off after list 0`},
+		"half":        {people.pem(), people.list(now.Add(day))[:100], exitFailed, `ends in the middle of list 1`},
 		"no list":     {people.pem(), people.pem(), exitFailed, `holds a certificate; revocation lists`},
 		"half a CA":   {people.pem() + people.pem()[:80], people.list(now.Add(day)), exitFailed, `regward.yaml:4:19: tls.client_ca_file: ` + ca + ` is cut off after certificate 1`},
 		"one without": {people.pem() + other.pem(), people.list(now.Add(day)), exitDone, `no list says which certificates of "others" are revoked`},
@@ -189,9 +191,19 @@ func TestCertificatesThatFillTheMemoryEndTheHandshake(t *testing.T) {
 			ExtraExtensions: []pkix.Extension{{Id: []int{1, 2, 3}, Value: make([]byte, size)}}})
 		return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
 	}
+	named := func(names int) *tls.Certificate {
+		c := &x509.Certificate{SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: "ann"}}
+		for i := range names {
+			c.URIs = append(c.URIs, &url.URL{Scheme: "a", Host: fmt.Sprint(i)})
+		}
+		cert, key := people.sign(c)
+		return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
+	}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		for size, passes := range map[int]bool{auth.MaxShownBytes - 1000: true, auth.MaxShownBytes: false, 200 << 10: false} {
-			shown := sized(size)
+		for shown, passes := range map[*tls.Certificate]bool{
+			sized(auth.MaxShownBytes - 1000): true, sized(auth.MaxShownBytes): false, sized(200 << 10): false,
+			named(auth.MaxShownNames): true, named(auth.MaxShownNames + 1): false,
+		} {
 			r.client.TLSClientConfig.MaxVersion = version
 			r.client.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return shown, nil }
 			r.client.CloseIdleConnections()
@@ -200,7 +212,7 @@ func TestCertificatesThatFillTheMemoryEndTheHandshake(t *testing.T) {
 				a.Body.Close()
 			}
 			if (err == nil) != passes {
-				t.Errorf("%x, %d bytes: %v", version, size, err)
+				t.Errorf("%x, %d bytes: %v", version, len(shown.Certificate[0]), err)
 			}
 		}
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -17,6 +19,8 @@ const (
 	partTime = 60 * time.Second
 	// firstTime is how long those are waited for who have just connected.
 	firstTime = time.Second
+	// heedTime is how often files are looked at meanwhile.
+	heedTime = time.Second
 )
 
 // drain lets running transfers end: not ready at once but still accepting for
@@ -60,9 +64,32 @@ func (s *server) handOver(signals <-chan os.Signal) error {
 	defer cancelIdle()
 	stopIdle := context.AfterFunc(ctx, cancelIdle)
 	defer stopIdle()
+	go s.heedChanges(idle, cancelIdle)
 	awaitUntil(idle, func() bool { return s.listeners.conns.Load() == 0 })
 	_ = s.listeners.shutdown(idle, false)
 	return s.finish(ctx)
+}
+
+// heedChanges ends the patience with idle connections when a file changes that
+// this process goes by: it reads none any more, and whoever was taken out of one
+// must not be let in on a connection from before (K4).
+func (s *server) heedChanges(ctx context.Context, hurry func()) {
+	own := []string{filepath.Join(s.first.StateDir, fleetFile)}
+	before := hashFiles(own)
+	tick := time.NewTicker(heedTime)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if len(s.watcher.changed()) > 0 || !maps.Equal(before, hashFiles(own)) {
+			s.log.Info("files have changed since another process serves: idle connections are closed now")
+			hurry()
+			return
+		}
+	}
 }
 
 // awaitUntil looks again and again whether it is so, while ctx lasts. What is so has

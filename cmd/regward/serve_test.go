@@ -400,6 +400,9 @@ func TestABrokenPairKeepsTheOneInUse(t *testing.T) {
 	if strings.Contains(r.log.String(), "configuration loaded") {
 		t.Error("a change of the pair alone loaded the whole configuration")
 	}
+	// One that fits is taken, whatever is wrong with it, and not in silence.
+	pair(t, dir, time.Now().Add(-2*day))
+	r.log.await(t, "clients refuse it", 1)
 }
 
 // TestDrain: not ready at once, still accepting, and what runs may finish.

@@ -85,7 +85,7 @@ func (s *openSockets) take(addr string) []*os.File {
 
 func (s *openSockets) notPassed(addr string) error {
 	name := strings.TrimPrefix(addr, fromSystemd)
-	got := "systemd passed no sockets: is regward.socket enabled, and was regward started by its unit?"
+	got := "systemd passed no sockets: regward.socket has to be enabled, and regward to be started by its unit"
 	if len(s.names) > 0 {
 		got = "systemd passed " + strings.Join(s.names, ", ")
 	}

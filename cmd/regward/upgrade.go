@@ -147,6 +147,9 @@ func startSuccessor(ctx context.Context, program string, addrs []string, files [
 	case err != nil:
 		return nil, fmt.Errorf("the new program was ended: %w", err)
 	}
+	if how == nil {
+		how = errors.New("without an error")
+	}
 	return nil, fmt.Errorf("the new program ended before it served: %w", how)
 }
 

@@ -22,6 +22,7 @@ func TestASuccessorThatDoesNotServeIsEnded(t *testing.T) {
 		{"echo 'no more words' >&3; exit 1", "the new program says: no more words"},
 		{"yes many words >&3", "the new program says: many words"}, // no more of them than a line or two hold
 		{"exit 7", "ended before it served: exit status 7"},
+		{"exit 0", "ended before it served: without an error"},
 	} {
 		if err := os.WriteFile(script, []byte("#!/bin/sh\n"+tt.script+"\n"), 0o700); err != nil {
 			t.Fatal(err)
