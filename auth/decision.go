@@ -109,17 +109,49 @@ func (d Decision) Nearest() string {
 	if d.policy == nil || d.caller == nil || !ValidRepository(d.Access.Repository) {
 		return ""
 	}
-	best, text := 4, ""
-	for i := range d.policy.rules {
-		r := &d.policy.rules[i]
-		if !r.concerns(d.caller) {
-			continue
-		}
-		if rank, why := r.distance(d.caller, &d.Access); rank < best {
-			best, text = rank, r.Where+", "+why
+	if where, why := d.policy.nearest(d.caller, &d.Access); why != "" {
+		return where + ", " + why
+	}
+	return ""
+}
+
+// nearest looks at the rules that are about the repository, and only where none
+// of them comes near at all others. Of equally near ones the first counts.
+func (p *Policy) nearest(c *Caller, want *Access) (where, why string) {
+	const none = 4
+	best, first := none, 0
+	look := func(b *bucket) {
+		for _, e := range b.all {
+			if best == 1 && first < e.at {
+				return
+			}
+			if !e.rule.concerns(c) {
+				continue
+			}
+			if rank, text := e.rule.distance(c, want); rank < best || rank == best && e.at < first {
+				best, first, where, why = rank, e.at, e.rule.Where, text
+			}
 		}
 	}
-	return text
+	for _, x := range p.allows() {
+		x.along(want.Repository, look)
+		if want.Full != "" {
+			x.along(want.Full, look)
+		}
+	}
+	if best < 3 {
+		return where, why
+	}
+	for i := range p.rules {
+		r := &p.rules[i]
+		if !r.Allow.Has(want.Action) || !r.concerns(c) || !r.means(c) {
+			continue
+		}
+		if rank, text := r.distance(c, want); rank == 3 {
+			return r.Where, text
+		}
+	}
+	return where, why
 }
 
 // distance ranks an allow that did not apply, 1 the nearest, and says what kept

@@ -21,10 +21,10 @@ func (k *Cache) Waiting() int { return int(k.followers.Load()) }
 func (k *Cache) Queued() int { return int(k.hashing.queued.Load()) }
 
 // Asking is how many checks wait for an answer from elsewhere.
-func (k *Cache) Asking() int { return len(k.asking.free) }
+func (k *Cache) Asking() int { return len(k.asking.of("").free) }
 
 // AskingQueued is how many checks wait for their turn to do so.
-func (k *Cache) AskingQueued() int { return int(k.asking.queued.Load()) }
+func (k *Cache) AskingQueued() int { return int(k.asking.of("").queued.Load()) }
 
 // GoodLen is how many logins are spared the limits.
 func (k *Cache) GoodLen() int { return k.good.len() }
@@ -89,4 +89,22 @@ func NameBy(template, claims string, caseSensitive bool) (name string, bad, err 
 func ReadAnswer(body []byte, asked string) (user string, groups []string, ttl time.Duration, err error) {
 	a, err := readAnswer(body, asked, false)
 	return a.user, a.groups, a.ttl, err
+}
+
+// NearestOfAll is Nearest, looking at each rule.
+func (d Decision) NearestOfAll() string {
+	if d.policy == nil || d.caller == nil || !ValidRepository(d.Access.Repository) {
+		return ""
+	}
+	best, text := 4, ""
+	for i := range d.policy.rules {
+		r := &d.policy.rules[i]
+		if !r.concerns(d.caller) {
+			continue
+		}
+		if rank, why := r.distance(d.caller, &d.Access); rank < best {
+			best, text = rank, r.Where+", "+why
+		}
+	}
+	return text
 }

@@ -239,11 +239,23 @@ func glob(pattern, s string) bool {
 	return p == len(pattern)
 }
 
-// first is the literal first part, by which a policy finds its rules; ok is
-// false if many names can stand there.
+// first is the literal first part; ok is false if many names can stand there.
 func (p Pattern) first() (part string, ok bool) {
 	part = p.text[:partEnd(p.text, 0)]
 	return part, !strings.ContainsAny(part, "*{")
+}
+
+// literal is the parts that each name it matches begins with, "" for none.
+func (p Pattern) literal() string {
+	end := 0
+	for start := 0; start < len(p.text); {
+		stop := partEnd(p.text, start)
+		if strings.ContainsAny(p.text[start:stop], "*{") {
+			break
+		}
+		end, start = stop, stop+1
+	}
+	return p.text[:end]
 }
 
 // placeholders reports whether a name has to be put in.

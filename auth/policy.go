@@ -103,8 +103,6 @@ type Policy struct {
 // allows still allow.
 type dryRules struct{ deny, allow index }
 
-func newIndex() index { return index{first: map[string][]entry{}, given: map[string][]entry{}} }
-
 // NewPolicy compiles rules; it fails naming the rule's Where.
 func NewPolicy(rules []Rule) (*Policy, error) {
 	p := &Policy{rules: slices.Clone(rules), deny: newIndex(), allow: newIndex()}
@@ -140,7 +138,29 @@ func NewPolicy(rules []Rule) (*Policy, error) {
 			p.allow.add(r, i)
 		}
 	}
+	for _, x := range p.indexes() {
+		x.split()
+	}
 	return p, nil
+}
+
+func (p *Policy) indexes() []*index {
+	all := append(p.allows(), &p.deny)
+	if p.dry != nil {
+		all = append(all, &p.dry.deny)
+	}
+	if p.fixed != nil {
+		all = append(all, &p.fixed.firm, &p.fixed.tried)
+	}
+	return all
+}
+
+// allows are those of the rules that allow, tried or not.
+func (p *Policy) allows() []*index {
+	if p.dry != nil {
+		return []*index{&p.allow, &p.dry.allow}
+	}
+	return []*index{&p.allow}
 }
 
 func (r *Rule) check() error {
@@ -168,72 +188,6 @@ func (r *Rule) check() error {
 		}
 	}
 	return nil
-}
-
-// index finds the rules that can mean a repository by its first part: the
-// thousands of namespaces of a large installation cost one lookup.
-type index struct {
-	first map[string][]entry // patterns whose first part is literal
-	given map[string][]entry // of rules that are Given, by robot: thousands may be given the same namespace
-	wild  []entry            // all others
-}
-
-// entry is one pattern of one rule; lists of them are in file order.
-type entry struct {
-	rule    *Rule
-	at, nth int // the rule's and the pattern's place
-	pattern Pattern
-}
-
-func (x *index) add(r *Rule, at int) {
-	for nth, p := range r.Repositories {
-		e := entry{r, at, nth, p}
-		if r.Given {
-			name := r.Subjects[0].name
-			x.given[name] = append(x.given[name], e)
-		} else if part, ok := p.first(); ok {
-			x.first[part] = append(x.first[part], e)
-		} else {
-			x.wild = append(x.wild, e)
-		}
-	}
-}
-
-// find is the first entry in the file that means c and what it wants.
-func (x *index) find(c *Caller, want *Access) (*entry, Subject) {
-	named, who := match(x.first[want.Repository[:partEnd(want.Repository, 0)]], c, want)
-	if want.Full != "" {
-		if full, whose := match(x.first[want.Full[:partEnd(want.Full, 0)]], c, want); named == nil || full != nil && full.before(named) {
-			named, who = full, whose
-		}
-	}
-	if wild, whoever := match(x.wild, c, want); named == nil || wild != nil && wild.before(named) {
-		named, who = wild, whoever
-	}
-	if c.robot() && len(x.given) > 0 {
-		given, robot := match(x.given[strings.TrimPrefix(c.Name, robotPrefix)], c, want)
-		if named == nil || given != nil && given.before(named) {
-			return given, robot
-		}
-	}
-	return named, who
-}
-
-func (e *entry) before(o *entry) bool {
-	return e.at < o.at || e.at == o.at && e.nth < o.nth
-}
-
-func match(entries []entry, c *Caller, want *Access) (*entry, Subject) {
-	for i := range entries {
-		e := &entries[i]
-		if !e.rule.actions().Has(want.Action) || !e.pattern.Means(want, &c.Identity) || !e.rule.tagHolds(want) {
-			continue
-		}
-		if s, ok := e.rule.subject(c); ok && e.rule.fromHolds(c) {
-			return e, s
-		}
-	}
-	return nil, Subject{}
 }
 
 // Decide reports whether c may do all that it wants. A deny that matches beats

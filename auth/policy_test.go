@@ -289,7 +289,11 @@ func TestExplain(t *testing.T) {
 // randomRules mixes everything a rule can hold.
 func randomRules(r *rand.Rand) []auth.Rule {
 	subjects := []string{"everyone", "anonymous", "authenticated", "user:a", "user:b", "group:a", "group:b", "token:a"}
-	rules := make([]auth.Rule, 1+r.IntN(12))
+	n := 1 + r.IntN(12)
+	if r.IntN(10) == 0 {
+		n *= 8 // so that many begin alike
+	}
+	rules := make([]auth.Rule, n)
 	for i := range rules {
 		rules[i].Where = fmt.Sprintf("rules[%d]", i)
 		for range 1 + r.IntN(2) {
@@ -356,6 +360,9 @@ func TestExplainAgreesWithDecide(t *testing.T) {
 			e, steps := p.Explain(c, wants)
 			if d.Verdict != e.Verdict || d.Access != e.Access || d.Rule != e.Rule || d.String() != e.String() || d.WouldDeny != e.WouldDeny || d.WouldDenyRule != e.WouldDenyRule {
 				t.Fatalf("%v wants %v:\nDecide:  %v %s (%s)\nExplain: %v %s (%s)", c, wants, d.Verdict, d, d.WouldDeny, e.Verdict, e, e.WouldDeny)
+			}
+			if d.Nearest() != d.NearestOfAll() {
+				t.Fatalf("%v wants %v: nearest is %q, of all rules %q", c, wants, d.Nearest(), d.NearestOfAll())
 			}
 			if d.WouldDeny != "" {
 				would++

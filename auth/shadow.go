@@ -107,23 +107,19 @@ func (p *Policy) covered(i int, x *index, end int) (by []int, ok bool) {
 
 // covers is the place of the first rule before end that covers all of it, or -1.
 func (x *index) covers(r *Rule, q Pattern, s Subject, a Action, end int) int {
-	lists := [][]entry{x.wild}
-	if part, ok := q.first(); ok {
-		lists = append(lists, x.first[part])
-	}
 	best := -1
-	for _, list := range lists {
-		for i := range list {
-			e := &list[i]
+	// What holds all of q begins as q does, with fewer parts or as many.
+	x.along(q.literal(), func(b *bucket) {
+		for _, e := range b.all {
 			if e.at >= end || best >= 0 && e.at >= best {
-				break
+				return
 			}
-			if e.rule != r && e.rule.actions().Has(a) && (!r.Immutable || e.rule.Immutable) && e.rule.tagsCover(r, a) && e.rule.fromCovers(r.From) && e.rule.subjectsCover(s) && e.pattern.Contains(q) {
+			if e.rule != r && !e.rule.Given && e.rule.actions().Has(a) && (!r.Immutable || e.rule.Immutable) && e.rule.tagsCover(r, a) && e.rule.fromCovers(r.From) && e.rule.subjectsCover(s) && e.pattern.Contains(q) {
 				best = e.at
-				break
+				return
 			}
 		}
-	}
+	})
 	return best
 }
 
