@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -34,8 +35,12 @@ func (x *exchange) forward() error {
 		return err
 	}
 	x.wait(out)
+	ctx := x.r.Context()
+	if x.unlock != nil { // a push that its client gives up may be done all the same: the next one waits for that
+		ctx = context.WithoutCancel(ctx)
+	}
 	asked := time.Now()
-	resp, err := x.up.do(x.r.Context(), out)
+	resp, err := x.up.do(ctx, out)
 	x.upstreamTime = time.Since(asked)
 	x.forget()
 	x.release()

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -140,18 +141,18 @@ func (x *exchange) digestOf(ctx context.Context, push *outgoing, tag string) (st
 			return digest, nil
 		}
 	}
-	return "", x.unknownTag(tag, errors.New("the upstream does not say which digest the tag names"))
+	return "", x.unknownTag(tag, errors.New("the upstream does not say which digest the tag names, nor that there is none"))
 }
 
 var errNoTag = errors.New("neither a manifest nor that there is none")
 
 // taggedDigest reads the answer about a tag: the digest, or "" if there is no
-// such tag; found is false where the answer to a HEAD has no digest in it.
+// such tag; found is false where the answer to a HEAD does not say enough.
 func taggedDigest(resp *http.Response) (digest string, found bool, err error) {
 	defer drop(resp)
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
-		return "", true, nil
+		return "", isRegistrys(resp), nil
 	case resp.StatusCode != http.StatusOK || isPage(resp.Header):
 		return "", false, errNoTag
 	}
@@ -167,6 +168,18 @@ func taggedDigest(resp *http.Response) (digest string, found bool, err error) {
 	}
 	sum := sha256.Sum256(body)
 	return "sha256:" + hex.EncodeToString(sum[:]), true, nil
+}
+
+// isRegistrys reports whether a registry says that there is no such tag. A
+// balancer whose registry is just being restarted answers 404 as well, with a
+// page or a line of its own.
+func isRegistrys(resp *http.Response) bool {
+	if isJSON(resp.Header) || resp.Header.Get("Docker-Distribution-Api-Version") != "" {
+		return true
+	}
+	var body struct{ Errors []json.RawMessage }
+	err := json.NewDecoder(io.LimitReader(resp.Body, maxErrorBody)).Decode(&body)
+	return err == nil && len(body.Errors) > 0
 }
 
 // digestSum is the hash of an algorithm; nil for one that is not known.

@@ -107,6 +107,8 @@ type tagStore struct {
 	asks     []string          // "HEAD v1"
 	noDigest bool              // the header is left out
 	status   int               // of every look at a tag; 0: what is true
+	stray    string            // Content-Type of a 404 that is no registry's; "": none
+	late     chan struct{}     // every push is done once it is closed; nil: at once
 	slow     chan struct{}     // every look waits for it; nil: none
 }
 
@@ -126,6 +128,11 @@ func (s *tagStore) answer(w http.ResponseWriter, r *http.Request) bool {
 	defer s.mu.Unlock()
 	s.asks = append(s.asks, r.Method+" "+reference)
 	if r.Method == "PUT" {
+		if late := s.late; late != nil {
+			s.mu.Unlock()
+			<-late
+			s.mu.Lock()
+		}
 		digest := digestOf(content)
 		if !strings.Contains(reference, ":") {
 			s.tags[reference] = digest
@@ -146,6 +153,10 @@ func (s *tagStore) answer(w http.ResponseWriter, r *http.Request) bool {
 	switch digest := s.tags[reference]; {
 	case s.status != 0:
 		w.WriteHeader(s.status)
+	case s.stray != "":
+		w.Header().Set("Content-Type", s.stray)
+		w.WriteHeader(404)
+		_, _ = io.WriteString(w, "404 page not found\n")
 	case digest == "":
 		distributionError(w, 404, "MANIFEST_UNKNOWN")
 	default:
@@ -167,6 +178,12 @@ func (s *tagStore) asked() string {
 	asks := s.asks
 	s.asks = nil
 	return strings.Join(asks, ", ")
+}
+
+func (s *tagStore) seen() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.asks, ", ")
 }
 
 func (s *tagStore) is(tag string) string {
@@ -275,6 +292,13 @@ func TestS10_ImmutableTagsWhereTheUpstreamCannotBeAsked(t *testing.T) {
 		}
 	}
 	s.status = 0
+	for _, s.stray = range []string{"text/html", "text/plain; charset=utf-8"} { // of a balancer without its registry
+		put().refused(t, 503, "UNAVAILABLE")
+		if got := s.asked(); got != "HEAD v1, GET v1" {
+			t.Errorf("%s: the upstream was asked %s", s.stray, got)
+		}
+	}
+	s.stray = ""
 	// A registry that does not say the digest is read.
 	s.noDigest = true
 	put().want(t, 201)
@@ -343,6 +367,65 @@ func TestImmutableTagsRace(t *testing.T) {
 	}
 	if n := len(g.tagLocks.held); n != 0 {
 		t.Errorf("%d locks are left", n)
+	}
+}
+
+// Who gives a push up after the upstream has it does not free the tag: the
+// upstream may go on, and the next push would find the tag absent.
+func TestAPushThatIsGivenUpKeepsItsTag(t *testing.T) {
+	g := newGate(t, immutableRules)
+	s := newTagStore(g)
+	ann := g.as("ann", pushes("team/app"))
+	late := make(chan struct{})
+	s.late = late
+	push := func(ctx context.Context, m []byte) (int, error) {
+		resp, err := g.h1.Do(g.request("PUT", "/v2/team/app/manifests/v1", ann, body(m), header("Content-Type", imageType)).WithContext(ctx))
+		if err != nil {
+			return 0, err
+		}
+		resp.Body.Close()
+		return resp.StatusCode, nil
+	}
+	until := func(what string, is func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal(what)
+			}
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan error)
+	go func() {
+		_, err := push(ctx, manifestNo(0))
+		gone <- err
+	}()
+	until("the push reached the upstream", func() bool { return strings.Contains(s.seen(), "PUT v1") })
+	cancel()
+	if err := <-gone; err == nil {
+		t.Fatal("answered")
+	}
+	status := make(chan int)
+	go func() {
+		got, err := push(t.Context(), manifestNo(1))
+		if err != nil {
+			t.Error(err)
+		}
+		status <- got
+	}()
+	until("the next push waits", func() bool {
+		g.tagLocks.mu.Lock()
+		defer g.tagLocks.mu.Unlock()
+		for _, one := range g.tagLocks.held {
+			if one.users == 2 {
+				return true
+			}
+		}
+		return strings.Count(s.seen(), "HEAD v1") > 1 // it does not
+	})
+	close(late)
+	if got := <-status; got != 403 || s.is("v1") != digestOf(manifestNo(0)) {
+		t.Errorf("the next push is answered %d; the upstream was asked %s", got, s.asked())
 	}
 }
 
