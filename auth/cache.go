@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -38,11 +39,12 @@ type Cache struct {
 	revoked revoked
 
 	hashing   *slots // a core for each
-	asking    *slots // of Remote providers
+	asking    kinds  // of Remote providers, by their names
 	followers atomic.Int64
 	flights   flights
 
 	hits, misses, stale atomic.Uint64
+	checks              checks
 	buffers             sync.Pool
 }
 
@@ -80,7 +82,6 @@ func NewCache(size int, now func() time.Time) *Cache {
 		tokens:   newShards[*Identity](size),
 		forged:   newShards[struct{}](MaxBadTokens),
 		hashing:  newSlots(max(1, runtime.GOMAXPROCS(0)/2)),
-		asking:   newSlots(MaxRemoteLogins),
 		flights:  flights{under: map[cacheKey]*flight{}},
 		buffers:  sync.Pool{New: func() any { return new([]byte) }},
 	}
@@ -110,7 +111,7 @@ func (k *Cache) Stale() uint64 { return k.stale.Load() }
 
 // Login asks by for c unless the answer is known: one flight per credential,
 // at most half of the cores (one at least) hashing, at most MaxRemoteLogins
-// questions of Remote providers under way, a bounded queue before each
+// questions of each Remote provider under way, a bounded queue before each
 // (ErrBusy). hit says that the answer was known.
 //
 // The guard is asked by whoever begins a check, once it is their turn, and its
@@ -126,7 +127,8 @@ func (k *Cache) Stale() uint64 { return k.stale.Load() }
 // rejected or revoked since. It is not asked again about that login within
 // NegativeTTL.
 //
-// An ErrRejected is a *Rejection where a provider gave a reason.
+// An ErrRejected is a *Rejection, and what kept a provider from finding out is an
+// *Unsaid.
 func (k *Cache) Login(ctx context.Context, by Authenticator, c Credential, t CacheTimes, g Guard) (id Identity, hit bool, err error) {
 	if c.Kind == None {
 		return Identity{}, false, ErrNotMine
@@ -315,9 +317,9 @@ func (l *login) ask(ctx context.Context) (id Identity, refused bool, err error) 
 	case errors.Is(err, ErrRejected), errors.Is(err, ErrNotMine), errors.Is(err, ErrMalformed):
 		l.proven.remove(l.key)
 		l.good.remove(l.here)
-		wrong := ErrRejected
-		if why := (*Rejection)(nil); errors.As(err, &why) {
-			wrong = why
+		wrong := (*Rejection)(nil)
+		if !errors.As(err, &wrong) {
+			wrong = unknown()
 		}
 		l.rejected.add(l.key, rejection{wrong, now})
 		if l.guard != nil {
@@ -337,7 +339,11 @@ func (l *login) ask(ctx context.Context) (id Identity, refused bool, err error) 
 // check asks the providers one after the other, as a Chain does, but each with
 // a slot of its own kind: who waits for the network must not keep a core.
 func (l *login) check(ctx context.Context) (id Identity, refused bool, err error) {
-	all := links(l.by)
+	all := concerned(links(l.by), l.c)
+	if len(all) == 0 {
+		err := l.admit()
+		return Identity{}, err != nil, cmp.Or[error](err, ErrNotMine)
+	}
 	most := MaxLoginTime
 	if slices.ContainsFunc(all, remote) {
 		most = MaxRemoteTime
@@ -353,19 +359,30 @@ func (l *login) check(ctx context.Context) (id Identity, refused bool, err error
 }
 
 func (l *login) checkBy(ctx context.Context, by Authenticator) (id Identity, refused bool, err error) {
-	kind := l.hashing
-	if remote(by) {
-		kind = l.asking
+	if kind := l.slotsOf(by); kind != nil {
+		if err := kind.acquire(ctx, l.wait); err != nil {
+			return Identity{}, false, err
+		}
+		defer kind.release()
 	}
-	if err := kind.acquire(ctx, l.wait); err != nil {
-		return Identity{}, false, err
-	}
-	defer kind.release()
 	if err := l.admit(); err != nil {
 		return Identity{}, true, err
 	}
 	id, err = by.Authenticate(ctx, l.c)
+	err = l.checks.note(named(by), err)
 	return id, false, err
+}
+
+// slotsOf are those that a provider's checks wait for: nil for none. Each that is
+// asked over the network has its own, lest one that is away holds up the others.
+func (k *Cache) slotsOf(by Authenticator) *slots {
+	switch {
+	case quick(by):
+		return nil
+	case remote(by):
+		return k.asking.of(named(by))
+	}
+	return k.hashing
 }
 
 // loginKey is an HMAC over fields with their lengths: a moved separator, or

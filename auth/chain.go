@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 )
 
 // Errors of Authenticate and ParseAuthorization, asked for with errors.Is.
@@ -41,6 +40,29 @@ type Remote interface {
 	Remote() bool
 }
 
+// Named is an Authenticator with a name for logs and metrics, of few: robot,
+// oidc, htpasswd, ldap, webhook, upstream.
+type Named interface{ Named() string }
+
+// Claim is what a provider says of a credential without asking anybody and
+// without computing anything.
+type Claim uint8
+
+// The claims.
+const (
+	Unsure Claim = iota // it has to be asked
+	Others              // it would be ErrNotMine
+	Own                 // it settles this, and no later provider is asked, whatever it says
+)
+
+// Claimer is an Authenticator that knows some credentials by their look: an own
+// one is not held up, nor unproven, by what becomes of the providers behind it.
+type Claimer interface{ Claim(c Credential) Claim }
+
+// Quick is an Authenticator whose checks neither wait for anybody nor cost
+// anything: none of them waits for a turn.
+type Quick interface{ Quick() bool }
+
 // Guard stands before costly checks of passwords: the failed-login limits. Its
 // methods may run after the request that brought it is over: others wait for
 // the same check.
@@ -55,7 +77,11 @@ type Guard interface {
 	Source() string
 }
 
-// Chain asks several Authenticators, the first one first.
+// Chain asks several Authenticators, the first one first. What it says is what
+// the first of them says that does not pass it on (ErrNotMine): a name that one
+// provider knows is nobody else's, and a wrong password for it is not tried on
+// the next. One that cannot say ends it as well: the name may be its own, and
+// somebody of that name at the next provider is somebody else.
 type Chain struct{ providers []Authenticator }
 
 // NewChain is a chain of providers. Without any it rejects everybody.
@@ -74,7 +100,7 @@ func (n *Chain) Authenticate(ctx context.Context, c Credential) (Identity, error
 		}
 		return id, nil
 	}
-	return Identity{}, fmt.Errorf("no provider knows %q: %w", c.User, ErrRejected)
+	return Identity{}, unknown()
 }
 
 // links are the providers an Authenticator asks one after the other: those of a
@@ -96,10 +122,45 @@ func remote(a Authenticator) bool {
 	return ok && r.Remote()
 }
 
-// Proof is that of all providers, for any of them may come to know c.
+func quick(a Authenticator) bool {
+	q, ok := a.(Quick)
+	return ok && q.Quick()
+}
+
+// named is what a provider is called, "" if it does not say.
+func named(a Authenticator) string {
+	if n, ok := a.(Named); ok {
+		return n.Named()
+	}
+	return ""
+}
+
+// concerned are those of a Chain's providers that c may be a matter of: none
+// that is sure to pass it on, and none after one that is sure to settle it.
+func concerned(all []Authenticator, c Credential) (some []Authenticator) {
+	for _, a := range all {
+		claim := Unsure
+		if one, ok := a.(Claimer); ok {
+			claim = one.Claim(c)
+		}
+		if claim != Others {
+			some = append(some, a)
+		}
+		if claim == Own {
+			break
+		}
+	}
+	return some
+}
+
+// Proof is that of all providers that c may be a matter of, for any of them may
+// come to know it.
 func (n *Chain) Proof(c Credential) []byte {
 	var all []byte
-	for _, p := range n.providers {
+	if len(n.providers) == 0 {
+		return nil
+	}
+	for _, p := range concerned(links(n), c) {
 		one := p.Proof(c)
 		all = binary.BigEndian.AppendUint32(all, uint32(len(one)))
 		all = append(all, one...)

@@ -108,3 +108,15 @@ func (d Decision) NearestOfAll() string {
 	}
 	return text
 }
+
+// TakeSlots has all cores hash until it is told otherwise.
+func (k *Cache) TakeSlots() (free func()) {
+	for range cap(k.hashing.free) {
+		k.hashing.free <- struct{}{}
+	}
+	return func() {
+		for range cap(k.hashing.free) {
+			<-k.hashing.free
+		}
+	}
+}

@@ -48,6 +48,26 @@ type slots struct {
 	queued atomic.Int64
 }
 
+// kinds are the slots of Remote providers, by their names.
+type kinds struct {
+	mu sync.Mutex
+	by map[string]*slots // as many as there are kinds of providers
+}
+
+func (k *kinds) of(name string) *slots {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	one := k.by[name]
+	if one == nil {
+		one = newSlots(MaxRemoteLogins)
+		if k.by == nil {
+			k.by = map[string]*slots{}
+		}
+		k.by[name] = one
+	}
+	return one
+}
+
 func newSlots(n int) *slots { return &slots{free: make(chan struct{}, n)} }
 
 // acquire waits for a slot, not for long and not with many others: else ErrBusy.

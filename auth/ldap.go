@@ -122,7 +122,7 @@ func (l *LDAP) Authenticate(ctx context.Context, c Credential) (Identity, error)
 		return Identity{}, err
 	}
 	if who.barred != "" {
-		return Identity{}, &Rejection{viaLDAP, who.barred}
+		return Identity{}, &Rejection{viaLDAP, who.barred, Barred}
 	}
 	if err := l.pool.login(ctx, who.server, who.dn, c.Secret()); err != nil {
 		return Identity{}, err

@@ -67,7 +67,7 @@ var windowsReason = regexp.MustCompile(`AcceptSecurityContext error, data ([0-9a
 // reason where the password may be right, or what kept the directory from saying.
 func (s *ldapServer) refusal(answer *ldap.SimpleBindResult, err error) error {
 	if why := policyReason(answer); why != "" {
-		return &Rejection{viaLDAP, why}
+		return &Rejection{viaLDAP, why, Barred}
 	}
 	if err == nil {
 		return nil
@@ -80,19 +80,19 @@ func (s *ldapServer) refusal(answer *ldap.SimpleBindResult, err error) error {
 	case ldap.LDAPResultInvalidCredentials:
 		if m := windowsReason.FindStringSubmatch(text); m != nil {
 			if why := windowsReasonOf(m[1]); why != "" {
-				return &Rejection{viaLDAP, why}
+				return &Rejection{viaLDAP, why, Barred}
 			}
 		}
 		return fmt.Errorf("ldap: wrong password: %w", ErrRejected)
 	case ldap.LDAPResultInappropriateAuthentication:
-		return &Rejection{viaLDAP, "the account has no password"}
+		return &Rejection{viaLDAP, "the account has no password", Barred}
 	case ldap.LDAPResultNoSuchObject:
-		return &Rejection{viaLDAP, "the account is gone"}
+		return &Rejection{viaLDAP, "the account is gone", Barred}
 	case ldap.LDAPResultConstraintViolation: // 389 Directory Server: too many wrong passwords
-		return &Rejection{viaLDAP, "the account is locked"}
+		return &Rejection{viaLDAP, "the account is locked", Barred}
 	case ldap.LDAPResultUnwillingToPerform: // 389 Directory Server, of an account; of others it is about the server
 		if inactivated.MatchString(text) {
-			return &Rejection{viaLDAP, "the account is disabled"}
+			return &Rejection{viaLDAP, "the account is disabled", Barred}
 		}
 	}
 	return s.failed("login", err)

@@ -186,7 +186,7 @@ func (n *OIDC) Authenticate(ctx context.Context, c Credential) (Identity, error)
 	}
 	t, err := readToken(c.Secret())
 	if err != nil {
-		return Identity{}, &Rejection{strings.TrimSuffix(viaOIDC, ":"), "the token " + err.Error()}
+		return Identity{}, &Rejection{strings.TrimSuffix(viaOIDC, ":"), "the token " + err.Error(), WrongToken}
 	}
 	var best *wrongToken
 	var unsaid error
@@ -209,9 +209,9 @@ func (n *OIDC) Authenticate(ctx context.Context, c Credential) (Identity, error)
 	case unsaid != nil:
 		return Identity{}, unsaid
 	case best != nil:
-		return Identity{}, &Rejection{best.via, "the token " + best.why.Error()}
+		return Identity{}, best.rejection()
 	}
-	return Identity{}, &Rejection{strings.TrimSuffix(viaOIDC, ":"), fmt.Sprintf("the token is by %s, which is no issuer here", shorten(t.issuer))}
+	return Identity{}, &Rejection{strings.TrimSuffix(viaOIDC, ":"), fmt.Sprintf("the token is by %s, which is no issuer here", shorten(t.issuer)), WrongToken}
 }
 
 func (n *OIDC) mine(c Credential) bool {
@@ -230,6 +230,20 @@ type wrongToken struct {
 }
 
 func (e *wrongToken) Error() string { return e.why.Error() }
+
+func (e *wrongToken) rejection() *Rejection {
+	word := WrongToken
+	switch {
+	case errors.Is(e.why, errTokenExpired):
+		word = TokenExpired
+	case e.at == atAudience:
+		word = WrongAudience
+	}
+	return &Rejection{e.via, "the token " + e.why.Error(), word}
+}
+
+// atAudience is how far a token came that is for somebody else.
+const atAudience = 1
 
 // identify goes from what costs nothing to what costs a question, and tells what
 // it requires only to whom the issuer knows.

@@ -14,6 +14,8 @@ import (
 // oidcLeeway is by how much an issuer's clock and ours may differ.
 const oidcLeeway = time.Minute
 
+var errTokenExpired = errors.New("expired")
+
 // times reads when the token is valid and when it ends. Errors here and below go
 // on from "the token".
 func (t *idToken) times(now time.Time) (expires time.Time, err error) {
@@ -24,7 +26,7 @@ func (t *idToken) times(now time.Time) (expires time.Time, err error) {
 		return expires, err
 	}
 	if !now.Before(expires.Add(oidcLeeway)) {
-		return expires, fmt.Errorf("expired at %s: ask the issuer for a new one right before the login", instant(expires))
+		return expires, fmt.Errorf("%w at %s: ask the issuer for a new one right before the login", errTokenExpired, instant(expires))
 	}
 	for _, name := range []string{"nbf", "iat"} {
 		if _, there := t.claims[name]; !there {

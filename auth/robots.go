@@ -76,13 +76,13 @@ func (x *Robots) Authenticate(_ context.Context, c Credential) (Identity, error)
 	r := x.find(c.User)
 	if r == nil {
 		if !strings.HasPrefix(strings.ToLower(c.User), robotPrefix) {
-			return Identity{}, &Rejection{viaRobot, fmt.Sprintf("%s came with a robot's secret, and robots log in as %sNAME", shorten(c.User), robotPrefix)}
+			return Identity{}, &Rejection{viaRobot, fmt.Sprintf("a robot's secret, and robots log in as %sNAME", robotPrefix), UnknownUser}
 		}
-		return Identity{}, &Rejection{viaRobot, fmt.Sprintf("no robot has the login %s", shorten(c.User))}
+		return Identity{}, &Rejection{viaRobot, "no robot has that login", UnknownUser}
 	}
 	at := r.match(hashSecret(c.Secret()))
 	if at < 0 {
-		return Identity{}, &Rejection{viaRobot, "a secret that robot " + r.Name + " does not have, or has no more"}
+		return Identity{}, &Rejection{viaRobot, "a secret that robot " + r.Name + " does not have, or has no more", WrongPassword}
 	}
 	if err := r.ended(at, x.now()); err != nil {
 		return Identity{}, err

@@ -95,8 +95,8 @@ func TestRobotsLogIn(t *testing.T) {
 		{"without an end", "robot-007", x.secrets[2], "192.0.2.1", 10000 * 24 * time.Hour, ""},
 		{"another robot's secret", "robot-ci", x.secrets[2], "10.1.2.3", 0, "robot: a secret that robot ci does not have, or has no more"},
 		{"expired and a wrong secret says nothing of the expiry", "robot-ci", stranger, "10.1.2.3", 91 * 24 * time.Hour, "robot: a secret that robot ci does not have, or has no more"},
-		{"no such robot", "robot-cd", stranger, "10.1.2.3", 0, `robot: no robot has the login "robot-cd"`},
-		{"without the prefix", "ci", x.secrets[0], "10.1.2.3", 0, `robot: "ci" came with a robot's secret, and robots log in as robot-NAME`},
+		{"no such robot", "robot-cd", stranger, "10.1.2.3", 0, `robot: no robot has that login`},
+		{"without the prefix", "ci", x.secrets[0], "10.1.2.3", 0, `robot: a robot's secret, and robots log in as robot-NAME`},
 		{"a password", "robot-ci", "open sesame", "10.1.2.3", 0, auth.ErrNotMine.Error()},
 		{"a cut secret", "robot-ci", x.secrets[0][:len(x.secrets[0])-1], "10.1.2.3", 0, auth.ErrNotMine.Error()},
 	} {

@@ -136,7 +136,7 @@ func (w *Webhook) Authenticate(ctx context.Context, c Credential) (Identity, err
 	switch status {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return Identity{}, &Rejection{viaWebhook, fmt.Sprintf("it answers %d", status)}
+		return Identity{}, &Rejection{viaWebhook, fmt.Sprintf("it answers %d", status), WrongPassword}
 	case http.StatusNotFound, http.StatusNoContent:
 		return Identity{}, fmt.Errorf("webhook: user %q: %w", c.User, ErrNotMine)
 	default:

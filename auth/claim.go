@@ -1,0 +1,50 @@
+package auth
+
+// What the providers of this package are called, and which credentials they know
+// by their look.
+
+// Named is what metrics call it.
+func (x *Robots) Named() string { return viaRobot }
+
+// Quick: one SHA-256.
+func (x *Robots) Quick() bool { return true }
+
+// Claim knows robots' secrets, whoever they are shown by.
+func (x *Robots) Claim(c Credential) Claim {
+	if c.Kind == Basic && isRobotSecret(c.Secret()) {
+		return Own
+	}
+	return Others
+}
+
+// Named is what metrics call it.
+func (n *OIDC) Named() string { return viaOIDC[:len(viaOIDC)-1] }
+
+// Claim knows the one user name.
+func (n *OIDC) Claim(c Credential) Claim {
+	if n.mine(c) {
+		return Own
+	}
+	return Others
+}
+
+// Named is what metrics call it.
+func (h *Htpasswd) Named() string { return viaHtpasswd }
+
+// Claim knows the names of the file. Any other costs as much time as they do, so
+// that nobody can tell them apart.
+func (h *Htpasswd) Claim(c Credential) Claim {
+	if c.Kind != Basic {
+		return Others
+	}
+	if _, known := h.lines[h.name(c.User)]; known {
+		return Own
+	}
+	return Unsure
+}
+
+// Named is what metrics call it.
+func (l *LDAP) Named() string { return viaLDAP }
+
+// Named is what metrics call it.
+func (w *Webhook) Named() string { return viaWebhook }
