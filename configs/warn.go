@@ -26,7 +26,7 @@ func (k *checker) warn() {
 		k.warnUsers(at+".subjects", r.Subjects)
 		k.warnNowhere(at, r.Repositories, "this rule can never decide")
 		for j, p := range r.Repositories {
-			if strings.Contains(p.String(), "{group}") && len(k.Groups) == 0 {
+			if strings.Contains(p.String(), "{group}") && !k.anyGroups() {
 				k.maybe(k.entry(at+".repositories", j), fmt.Sprintf("%q: nobody is in any group", p), "add them to groups")
 			}
 		}
@@ -194,7 +194,7 @@ func (k *checker) readOnly(p auth.Pattern) bool {
 // warnGroups: neither htpasswd nor an upstream gives groups, so all there are
 // stand in groups, unless a directory, a claim or a program gives more.
 func (k *checker) warnGroups(path string, subjects []auth.Subject) {
-	if k.Auth.LDAP.GroupBase != "" || k.Auth.Webhook.URL != "" || slices.ContainsFunc(k.Auth.OIDC, func(o OIDC) bool { return o.GroupsClaim != "" }) {
+	if k.groupsUnknown() {
 		return
 	}
 	for j, s := range subjects {
@@ -215,6 +215,16 @@ func (k *checker) warnGroups(path string, subjects []auth.Subject) {
 		}
 		k.maybe(k.entry(path, j), fmt.Sprintf("no login method can give the group %q", s.Name()), fix)
 	}
+}
+
+// groupsUnknown reports whether somebody else knows more groups than the file.
+func (k *checker) groupsUnknown() bool {
+	return k.Auth.LDAP.GroupBase != "" || k.Auth.Webhook.URL != "" || slices.ContainsFunc(k.Auth.OIDC, func(o OIDC) bool { return o.GroupsClaim != "" })
+}
+
+// anyGroups reports whether anybody can be in a group at all.
+func (k *checker) anyGroups() bool {
+	return len(k.Groups) > 0 || k.groupsUnknown() || slices.ContainsFunc(k.Auth.OIDC, func(o OIDC) bool { return len(o.Groups) > 0 })
 }
 
 // warnUsers: where only a file says who there is, whoever is not in it can never
@@ -268,7 +278,7 @@ func (k *checker) warnUnreachable(at string, l Limit) {
 	case byUser && !slices.ContainsFunc(who, func(s auth.Subject) bool { return s.Kind() != "anonymous" }):
 		k.maybe(at+".per", fmt.Sprintf("%sanonymous callers have no %s", never, l.Per), "write per: ip")
 		return
-	case l.Per == PerGroup && len(k.Groups) == 0:
+	case l.Per == PerGroup && !k.anyGroups():
 		k.maybe(at+".per", never+"nobody is in any group", "add them to groups")
 		return
 	case !slices.ContainsFunc(who, func(s auth.Subject) bool { return !covers(l.Exempt.Subjects, s) }):
