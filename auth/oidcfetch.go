@@ -28,7 +28,8 @@ const (
 	maxRSA       = 8192
 )
 
-// IssuerError is what an issuer cannot be asked for. It is no ErrRejected.
+// IssuerError is what an issuer cannot be asked for. It is an ErrUnavailable and
+// no ErrRejected.
 type IssuerError struct {
 	URL    string // what was asked
 	Status int    // 0 unless it answered, and not with 200
@@ -37,8 +38,8 @@ type IssuerError struct {
 
 func (e *IssuerError) Error() string { return fmt.Sprintf("%s %v", e.URL, e.Err) }
 
-// Unwrap is the cause.
-func (e *IssuerError) Unwrap() error { return e.Err }
+// Unwrap is the cause, and ErrUnavailable.
+func (e *IssuerError) Unwrap() []error { return []error{e.Err, ErrUnavailable} }
 
 // OtherIssuer is a discovery document that speaks for somebody else.
 type OtherIssuer struct{ Configured, Document string }

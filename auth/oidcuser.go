@@ -84,5 +84,15 @@ func (u userTemplate) name(t *idToken) (string, error) {
 		}
 		name.WriteString(p.text)
 	}
-	return name.String(), checkUser(name.String(), u.caseSensitive)
+	return name.String(), checkPerson(name.String(), u.caseSensitive)
+}
+
+// checkPerson is checkUser for names that others make up: none is a robot's, so
+// that no log, limit or upload takes one for the other. The error goes on from
+// "the token", "its answer".
+func checkPerson(name string, caseSensitive bool) error {
+	if strings.HasPrefix(strings.ToLower(name), robotPrefix) {
+		return fmt.Errorf("names the user %s, and only robots are called so", shorten(name))
+	}
+	return checkUser(name, caseSensitive)
 }

@@ -12,7 +12,7 @@ import (
 )
 
 func TestUserTemplates(t *testing.T) {
-	const claims = `{"sub":"system:serviceaccount:ci:builder","project":"Acme/App","ref":"main","branch":"b/main","id":7}`
+	const claims = `{"sub":"system:serviceaccount:ci:builder","project":"Acme/App","ref":"main","branch":"b/main","dash":"-","id":7}`
 	for _, tt := range []struct{ template, name, bad, err string }{
 		{template: "{sub}", name: "system:serviceaccount:ci:builder"},
 		{template: "gl/{project}", name: "gl/acme/app"},
@@ -28,6 +28,9 @@ func TestUserTemplates(t *testing.T) {
 		{template: "anonymous", err: "nobody in particular"},
 		{template: " {sub}", err: "nobody can be called"},
 		{template: "", err: "nobody can be called"},
+		{template: "robot-{ref}", err: "only robots are called so"},
+		{template: "Robot{dash}ci", err: "only robots are called so"},
+		{template: "my-robot-{ref}", name: "my-robot-main"},
 		{template: "{sub", bad: "not closed"},
 		{template: "sub}", bad: "not open"},
 		{template: "{}", bad: "no claim in it"},

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"slices"
 	"time"
 )
@@ -34,11 +35,27 @@ func (n *OIDC) Probe(ctx context.Context, entry int) (IssuerProbe, error) {
 	return probe, err
 }
 
-// Probe asks about a login that nobody has, for `validate --online`. It is
+// WebhookProbe is what the program answers to a login that nobody has.
+type WebhookProbe struct {
+	Status int // 0 without an answer
+	Forged int // to the same, signed with another secret; 0 where that was not asked
+}
+
+// Probe asks about a login that nobody has, for `validate --online`. The error is
 // ErrRejected or ErrNotMine if all is well, nil if the program takes any login.
-func (w *Webhook) Probe(ctx context.Context, hostname string) error {
+func (w *Webhook) Probe(ctx context.Context, hostname string) (p WebhookProbe, err error) {
 	c := NewBasic("regward-validate-"+rand.Text(), rand.Text())
 	c.Host = hostname
-	_, err := w.Authenticate(ctx, c)
-	return err
+	status, body, err := w.ask(ctx, c)
+	if err != nil {
+		return p, err
+	}
+	p.Status = status
+	if _, err = w.judge(c, status, body); err == nil || !errors.Is(err, ErrRejected) && !errors.Is(err, ErrNotMine) {
+		return p, err
+	}
+	stranger := *w
+	stranger.secret = []byte(rand.Text())
+	p.Forged, _, _ = stranger.ask(ctx, c)
+	return p, err
 }

@@ -45,7 +45,8 @@ func (o WebhookOptions) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "
 //
 // with the seconds since 1970, and v1 the HMAC-SHA256 under the secret of that
 // number, a dot and the body. The program should compare v1 in constant time and
-// turn down what is older than it would wait for. It answers
+// turn down a t that is more than a minute from its clock: a question that was
+// overheard could be asked again for so long. It answers
 //
 //	200  {"user": "ann", "groups": ["dev"], "ttl": 60}
 //	401, 403  the login is wrong
@@ -54,8 +55,11 @@ func (o WebhookOptions) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "
 // All members of the object are optional: without user it is the one asked about,
 // spelled as it was; another one is whom the login is for. ttl is for how many
 // seconds the answer may be believed where cache.ttl or token.ttl are longer (of
-// a token: 60 s at least). Any other answer, one that is late, a redirect and what
-// cannot be read could not say.
+// a token: 60 s at least); nor is it believed longer than that while the program
+// cannot be asked. Any other answer, one that is late, a redirect and what cannot
+// be read could not say: of these a 5xx, a 429 and none at all are an outage
+// (ErrUnavailable). To a wrong signature the program should answer 400: a 401
+// could not be told from a wrong password.
 type Webhook struct {
 	url           *url.URL
 	secret        []byte
@@ -64,6 +68,24 @@ type Webhook struct {
 	now           func() time.Time
 	transport     *http.Transport
 	proof         [16]byte
+}
+
+// WebhookError is what kept the program from saying anything.
+type WebhookError struct {
+	Host   string
+	Status int // 0 without an answer
+	Err    error
+}
+
+func (e *WebhookError) Error() string { return fmt.Sprintf("webhook %s %v", e.Host, e.Err) }
+
+// Unwrap has ErrUnavailable among what it returns where the program is down or
+// has too much to do, rather than wrong.
+func (e *WebhookError) Unwrap() []error {
+	if e.Status == 0 || e.Status == http.StatusTooManyRequests || e.Status >= 500 {
+		return []error{e.Err, ErrUnavailable}
+	}
+	return []error{e.Err}
 }
 
 const (
@@ -133,6 +155,11 @@ func (w *Webhook) Authenticate(ctx context.Context, c Credential) (Identity, err
 	if err != nil {
 		return Identity{}, err
 	}
+	return w.judge(c, status, body)
+}
+
+// judge makes of an answer about c whom the login is for.
+func (w *Webhook) judge(c Credential, status int, body []byte) (Identity, error) {
 	switch status {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:
@@ -140,11 +167,11 @@ func (w *Webhook) Authenticate(ctx context.Context, c Credential) (Identity, err
 	case http.StatusNotFound, http.StatusNoContent:
 		return Identity{}, fmt.Errorf("webhook: user %q: %w", c.User, ErrNotMine)
 	default:
-		return Identity{}, fmt.Errorf("webhook %s answers %d", w.url.Host, status)
+		return Identity{}, &WebhookError{w.url.Host, status, fmt.Errorf("answers %d", status)}
 	}
 	answer, err := readAnswer(body, c.User, w.caseSensitive)
 	if err != nil {
-		return Identity{}, fmt.Errorf("webhook %s: its answer %w", w.url.Host, err)
+		return Identity{}, w.nonsense(err)
 	}
 	id := Identity{Name: answer.user, Groups: answer.groups, Via: viaWebhook, Proof: w.proof}
 	if answer.limited {
@@ -189,17 +216,24 @@ func (w *Webhook) ask(ctx context.Context, c Credential) (status int, body []byt
 		return 0, nil, w.lost(err)
 	}
 	if len(body) > MaxAnswer {
-		return 0, nil, fmt.Errorf("webhook %s: its answer is longer than %d bytes", w.url.Host, MaxAnswer)
+		return 0, nil, w.nonsense(fmt.Errorf("is longer than %d bytes", MaxAnswer))
 	}
 	return res.StatusCode, body, nil
+}
+
+// nonsense is a good answer in a form that is none. err goes on from "its answer".
+func (w *Webhook) nonsense(err error) error {
+	return &WebhookError{w.url.Host, http.StatusOK, fmt.Errorf("cannot be understood: its answer %w", err)}
 }
 
 func (w *Webhook) lost(err error) error {
 	var late net.Error
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &late) && late.Timeout() {
-		return fmt.Errorf("webhook %s does not answer within %v: %w", w.url.Host, w.timeout, err)
+		err = fmt.Errorf("does not answer within %v: %w", w.timeout, err)
+	} else {
+		err = fmt.Errorf("cannot be asked: %w", err)
 	}
-	return fmt.Errorf("webhook %s cannot be asked: %w", w.url.Host, err)
+	return &WebhookError{w.url.Host, 0, err}
 }
 
 // sign is the value of X-Regward-Signature.

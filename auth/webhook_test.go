@@ -131,7 +131,7 @@ func TestWhatAWebhookMayAnswer(t *testing.T) {
 		{200, `<html>`, "is no JSON"}, {200, `{} {}`, "is no JSON"}, {200, `{"user":"bob","user":"ann"}`, "twice"},
 		{200, `{"user":7}`, "no text"}, {200, `{"user":"anonymous"}`, "nobody in particular"}, {200, `{"user":"a\u0000"}`, "no name may have"},
 		{200, `{"user":" ann"}`, "nobody can be called"}, {200, `{"user":"` + strings.Repeat("a", auth.MaxUser+1) + `"}`, "longer than"},
-		{200, `{"user":"<token>"}`, "nobody can be called"}, {200, `{"user":"\ud800"}`, "no name may have"},
+		{200, `{"user":"<token>"}`, "nobody can be called"}, {200, `{"user":"Robot-ci"}`, "only robots are called so"}, {200, `{"user":"\ud800"}`, "no name may have"},
 		{200, `{"groups":7}`, "no list"}, {200, `{"groups":[7]}`, "no list"}, {200, `{"groups":[null]}`, "no list"}, {200, `{"groups":{}}`, "no list"}, {200, `{"groups":["a\n"]}`, "none can be called that"},
 		{200, string(many), "is the most"},
 		{200, `{"ttl":-1}`, "no number of seconds"}, {200, `{"ttl":"60"}`, "no number of seconds"}, {200, `{"ttl":1e999}`, "no number of seconds"},
@@ -185,6 +185,62 @@ func TestAWebhookThatIsDown(t *testing.T) {
 		_, err := w.Authenticate(context.Background(), auth.NewBasic("ann", "hunter2"))
 		if !saysNothing(err) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v, want …%s…", name, err, tt.says)
+		}
+	}
+}
+
+// Who was let in a moment ago still is while the program is down, for as long as
+// cache.stale says and no longer than its ttl; nobody is whom it turns down, or
+// whose answer makes no sense.
+func TestAWebhookThatIsDownAndProvenLogins(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		h      http.HandlerFunc // from then on
+		body   string           // before
+		passes bool
+	}{
+		{"500", says(500, "oops"), `{}`, true},
+		{"502 of a proxy", says(502, "<html>"), `{}`, true},
+		{"429", says(429, ""), `{}`, true},
+		{"hangs up", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, `{}`, true},
+		{"breaks off", broken, `{}`, true},
+		{"500 after its ttl", says(500, "oops"), `{"ttl":30}`, false},
+		{"nonsense", says(200, "<html>"), `{}`, false},
+		{"huge", says(200, strings.Repeat(" ", auth.MaxAnswer+1)), `{}`, false},
+		{"a redirect", says(302, ""), `{}`, false},
+		{"does not take the signature", says(400, ""), `{}`, false},
+	} {
+		now := newClock()
+		var h atomic.Pointer[http.HandlerFunc]
+		answer := func(f http.HandlerFunc) { h.Store(&f) }
+		answer(says(200, tt.body))
+		w := webhook(t, now, func(rw http.ResponseWriter, r *http.Request) { (*h.Load())(rw, r) })
+		k := auth.NewCache(100, now.Now)
+		login := func(password string) error {
+			stale := times()
+			stale.Stale = 10 * time.Minute
+			_, _, err := k.Login(context.Background(), w, auth.NewBasic("ann", password), stale, nil)
+			return err
+		}
+		if err := login("pw"); err != nil {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		answer(tt.h)
+		now.Advance(2 * time.Minute)
+		if err := login("pw"); (err == nil) != tt.passes || err != nil && !saysNothing(err) {
+			t.Errorf("%s: a proven login: %v", tt.name, err)
+		}
+		if err := login("another"); !saysNothing(err) {
+			t.Errorf("%s: one that nobody has seen: %v", tt.name, err)
+		}
+		now.Advance(9 * time.Minute)
+		if err := login("pw"); !saysNothing(err) {
+			t.Errorf("%s: after cache.stale: %v", tt.name, err)
+		}
+		answer(says(401, ""))
+		now.Advance(time.Minute)
+		if err := login("pw"); !errors.Is(err, auth.ErrRejected) {
+			t.Errorf("%s: and turned down at last: %v", tt.name, err)
 		}
 	}
 }

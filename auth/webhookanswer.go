@@ -39,7 +39,7 @@ func readAnswer(body []byte, asked string, caseSensitive bool) (a answer, err er
 			a.user = name
 		}
 	}
-	if err := checkUser(a.user, caseSensitive); err != nil {
+	if err := checkPerson(a.user, caseSensitive); err != nil {
 		return a, err
 	}
 	if !caseSensitive {

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"io"
@@ -126,25 +130,45 @@ func TestOnlineAsksTheWebhook(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
 	for name, tt := range map[string]struct {
-		status          int
+		status, forged  int // forged: what is signed with another secret; 400 if 0
 		body            string
 		change          func(*configs.Webhook)
+		warns           bool
 		path, says, fix string
 	}{
-		"wrong":        {status: 401},
-		"forbidden":    {status: 403, body: "no"},
-		"unknown":      {status: 404},
-		"takes any":    {status: 200, body: "{}", path: ".url", says: "takes a made-up login", fix: "answer 401"},
-		"nonsense":     {status: 200, body: "<html>", path: ".url", says: "is no JSON", fix: "401, or 404"},
-		"a login page": {status: 302, path: ".url", says: "answers 302", fix: "401, or 404"},
-		"broken":       {status: 500, path: ".url", says: "answers 500", fix: "401, or 404"},
-		"gone":         {change: func(w *configs.Webhook) { w.URL = gone.URL }, path: ".url", says: "connection refused", fix: "is it running"},
-		"no CA":        {status: 401, change: func(w *configs.Webhook) { w.CA = nil }, path: ".ca_file", says: "unknown authority", fix: "name the CA"},
-		"CA is none":   {status: 401, change: func(w *configs.Webhook) { w.CA = []byte("x") }, path: "", says: "no certificate"},
-		"http":         {change: func(w *configs.Webhook) { w.URL = "http://logins.example.com" }, path: "", says: "not https"},
+		"wrong":           {status: 401},
+		"forbidden":       {status: 403, body: "no"},
+		"unknown":         {status: 404},
+		"unknown by 204":  {status: 204},
+		"403 for forged":  {status: 401, forged: 403},
+		"takes any":       {status: 200, body: "{}", path: ".url", says: "takes a made-up login", fix: "answer 401"},
+		"takes forged":    {status: 401, forged: 200, path: ".secret", says: "signed with another secret", fix: "compare the signature before"},
+		"no signature":    {status: 401, forged: 401, warns: true, path: ".secret", says: "401 is the answer, even to", fix: "the same secret"},
+		"wrong path":      {status: 404, forged: 404, path: ".url", says: "nothing is at that URL", fix: "check the path"},
+		"another secret":  {status: 400, path: ".secret", says: "answers 400", fix: "the same secret"},
+		"takes no POST":   {status: 405, path: ".url", says: "answers 405", fix: "takes no POST"},
+		"nonsense":        {status: 200, body: "<html>", path: ".url", says: "is no JSON", fix: "401, or 404"},
+		"huge":            {status: 200, body: strings.Repeat(" ", 64<<10+1), path: ".url", says: "is longer than", fix: "401, or 404"},
+		"a login page":    {status: 302, path: ".url", says: "answers 302", fix: "a redirect is not followed"},
+		"broken":          {status: 500, path: ".url", says: "answers 500", fix: "own log"},
+		"slow":            {status: -1, change: func(w *configs.Webhook) { w.Timeout = configs.Duration(50 * time.Millisecond) }, path: ".url", says: "does not answer within 50ms", fix: "is it running"},
+		"gone":            {change: func(w *configs.Webhook) { w.URL = gone.URL }, path: ".url", says: "connection refused", fix: "is it running"},
+		"no CA":           {status: 401, change: func(w *configs.Webhook) { w.CA = nil }, path: ".ca_file", says: "unknown authority", fix: "name the CA"},
+		"another name":    {status: 401, change: func(w *configs.Webhook) { w.URL = strings.Replace(w.URL, "127.0.0.1", "localhost", 1) }, path: ".url", says: "certificate", fix: "a name that the certificate has"},
+		"no TLS over TLS": {status: 401, change: func(w *configs.Webhook) { w.URL = strings.Replace(w.URL, "https", "http", 1) }, path: ".url", says: "answers 400", fix: "https"},
+		"CA is none":      {status: 401, change: func(w *configs.Webhook) { w.CA = []byte("x") }, path: "", says: "no certificate"},
+		"http":            {change: func(w *configs.Webhook) { w.URL = "http://logins.example.com" }, path: "", says: "not https"},
 	} {
-		url, ca := quietTLS(t, func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(tt.status)
+		url, ca := quietTLS(t, func(w http.ResponseWriter, r *http.Request) {
+			status := tt.status
+			if !signed(r, "a secret of the webhook") {
+				status = cmp.Or(tt.forged, http.StatusBadRequest)
+			}
+			if status < 0 {
+				<-r.Context().Done()
+				return
+			}
+			w.WriteHeader(status)
 			_, _ = io.WriteString(w, tt.body)
 		})
 		cfg := &configs.Config{Hostname: []string{"registry.example.com"}}
@@ -157,9 +181,21 @@ func TestOnlineAsksTheWebhook(t *testing.T) {
 			path = ""
 		}
 		got := problemsOf(func(say reporter) { checkWebhook(t.Context(), cfg, say) })
+		if tt.warns && len(got) == 1 && got[0].Severity == configs.Warning {
+			got[0].Severity = configs.Error
+		}
 		expectTold(t, name, got, path, tt.says, tt.fix)
 		if strings.Contains(got.Error(), "a secret of") {
 			t.Errorf("%s: the secret is told: %v", name, got.Error())
 		}
 	}
+}
+
+// signed reports whether a question to a webhook is signed with secret.
+func signed(r *http.Request, secret string) bool {
+	body, _ := io.ReadAll(r.Body)
+	at, sum, _ := strings.Cut(strings.TrimPrefix(r.Header.Get("X-Regward-Signature"), "t="), ",v1=")
+	mac := hmac.New(sha256.New, []byte(secret))
+	_, _ = mac.Write([]byte(at + "." + string(body)))
+	return sum == hex.EncodeToString(mac.Sum(nil))
 }
