@@ -47,7 +47,10 @@ func TestLDAPAnswersAreBounded(t *testing.T) {
 		"as many groups as may be": {slices.Repeat([]slapdtest.Entry{group("g")}, auth.MaxLDAPGroups), false},
 		"one more":                 {slices.Repeat([]slapdtest.Entry{group("g")}, auth.MaxLDAPGroups+1), true},
 		"a long name":              {[]slapdtest.Entry{group(strings.Repeat("g", auth.MaxLDAPAnswer))}, true},
-		"many names of one":        {[]slapdtest.Entry{{DN: "cn=a", Attributes: map[string][]string{"cn": slices.Repeat([]string{"g"}, auth.MaxLDAPGroups+1)}}}, true},
+		"names too long for a token": {[]slapdtest.Entry{group(strings.Repeat("g", 250)), group(strings.Repeat("h", 250)), group(strings.Repeat("i", 250)),
+			group(strings.Repeat("j", 250)), group(strings.Repeat("k", 250)), group(strings.Repeat("l", 250)), group(strings.Repeat("m", 250)), group(strings.Repeat("n", 250)),
+			group(strings.Repeat("o", 250))}, true},
+		"many names of one": {[]slapdtest.Entry{{DN: "cn=a", Attributes: map[string][]string{"cn": slices.Repeat([]string{"g"}, auth.MaxLDAPGroups+1)}}}, true},
 	} {
 		o := pretend(t, func(q slapdtest.Question) ([]slapdtest.Entry, int) {
 			if q.Base == teams {
@@ -81,6 +84,19 @@ func TestLDAPGroupsInGroupsEnd(t *testing.T) {
 	_, err := ldapLogin(mustLDAP(t, o), "ann", "pw")
 	if err == nil || errors.Is(err, auth.ErrRejected) || !strings.Contains(err.Error(), "nested deeper") || asked > 20 {
 		t.Errorf("%v after %d questions", err, asked)
+	}
+}
+
+// A directory that gives less than is asked for at most says so only of those who
+// have more.
+func TestLDAPLimitsOfTheDirectory(t *testing.T) {
+	s := slapdtest.Start(t, slapdtest.Options{LDIF: entries(), Config: "limits users size.soft=20 size.hard=20 time.soft=5 time.hard=10\n"})
+	o := ldapOptions(s)
+	o.Bind = auth.NewBasic("uid=bob,"+people, "bob's own")
+	o.GroupRecursive = true
+	id, err := ldapLogin(mustLDAP(t, o), "ann", "Ann's own")
+	if want := []string{"all", "dev", "loop", "ops (night)"}; err != nil || !cmp.Equal(id.Groups, want) {
+		t.Errorf("got %q, %v, want %q", id.Groups, err, want)
 	}
 }
 

@@ -77,7 +77,12 @@ func (l *LDAP) groups(ctx context.Context, who ldapUser) ([]string, error) {
 		}
 	}
 	slices.Sort(names)
-	return slices.Compact(names), nil
+	names = slices.Compact(names)
+	if size := len(strings.Join(names, `"",`)); size > MaxGroupBytes {
+		return nil, fmt.Errorf("ldap: user %s is in %d groups, with names of %d bytes together, and a token has room for %d; narrow group_base or group_filter to those that rules speak of",
+			shorten(who.name), len(names), size, MaxGroupBytes)
+	}
+	return names, nil
 }
 
 // groupsBy are the groups that any of filters finds.
@@ -102,7 +107,7 @@ func tooManyGroups(who ldapUser) error {
 // groupNames are all names of a group; no rule can have those that are left out.
 func (l *LDAP) groupNames(e *ldap.Entry) []string {
 	return slices.DeleteFunc(e.GetEqualFoldAttributeValues(l.o.GroupName), func(name string) bool {
-		return name == "" || len(name) > MaxUser || hasControl(name)
+		return name == "" || len(name) > MaxGroupName || hasControl(name)
 	})
 }
 
