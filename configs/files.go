@@ -51,7 +51,7 @@ func (k *checker) providerFiles() {
 	ca := func(path, name string, to *[]byte) {
 		data, ok := k.read(path, name, maxPEM)
 		if ok && !x509.NewCertPool().AppendCertsFromPEM(data) {
-			k.bad(path, name+" holds no certificate in PEM", "")
+			k.bad(path, name+" holds no certificate in PEM", "copy the CA's whole: from -----BEGIN CERTIFICATE----- to the end of its END line")
 		}
 		*to = data
 	}
