@@ -31,6 +31,7 @@ type issuerKeys struct {
 	keys  []publicKey
 	at    time.Time     // when they were fetched
 	tried time.Time     // when the last fetch began
+	named time.Time     // when the last fetch for a key that is not there began
 	err   error         // its end
 	under chan struct{} // closed at the end of a fetch under way; nil without one
 }
@@ -50,9 +51,8 @@ func (k *issuerKeys) find(ctx context.Context, alg, kid string) ([]crypto.Public
 			k.mu.Unlock()
 			return found, nil
 		}
-		// A clock that was set back is no reason to wait for it to come again.
-		if !asked && k.under == nil && !fresh(k.tried, now, keysPace) {
-			k.tried, k.under = now, make(chan struct{})
+		if !asked && k.under == nil && k.due(found != nil, now) {
+			k.under = make(chan struct{})
 			go k.fetch(context.WithoutCancel(ctx), k.under)
 		}
 		under, err := k.under, k.err
@@ -70,6 +70,22 @@ func (k *issuerKeys) find(ctx context.Context, alg, kid string) ([]crypto.Public
 			return nil, errNoSuchKey
 		}
 	}
+}
+
+// due reports whether the issuer is asked again, and notes that it is. A key that
+// is not there may be one that was made since the last fetch, whenever that was;
+// who makes up names of keys makes us ask once in keysPace. A clock that was set
+// back is no reason to wait for it to come again.
+func (k *issuerKeys) due(found bool, now time.Time) bool {
+	last := &k.tried
+	if !found && k.err == nil && !k.at.IsZero() {
+		last = &k.named
+	}
+	if fresh(*last, now, keysPace) {
+		return false
+	}
+	k.tried, *last = now, now
+	return true
 }
 
 // wait reports whether done was closed in time.

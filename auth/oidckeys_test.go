@@ -35,11 +35,7 @@ func TestAnIssuerRotatesItsKeys(t *testing.T) {
 	if err := login(signToken(t, old, i.claims())); err != nil {
 		t.Fatal(err)
 	}
-	i.publish(fresh, old)
-	if err := login(signToken(t, fresh, i.claims())); !errors.Is(err, auth.ErrRejected) || i.fetches() != 1 {
-		t.Errorf("right after a fetch: %v, %d fetches", err, i.fetches())
-	}
-	now.Advance(10 * time.Second)
+	i.publish(fresh, old) // right after a fetch
 	for range 3 {
 		if err := login(signToken(t, fresh, i.claims())); err != nil || i.fetches() != 2 {
 			t.Errorf("a new key: %v, %d fetches", err, i.fetches())
@@ -48,14 +44,17 @@ func TestAnIssuerRotatesItsKeys(t *testing.T) {
 			t.Errorf("the old one: %v", err)
 		}
 	}
-	now.Advance(10 * time.Second)
-	for kid := range 50 {
-		if err := login(signToken(t, newIssuerKey(t, "ES256", fmt.Sprint("kid ", kid)), i.claims())); !errors.Is(err, auth.ErrRejected) {
-			t.Errorf("a key that nobody has: %v", err)
+	for range 2 {
+		before := i.fetches()
+		now.Advance(10 * time.Second)
+		for kid := range 50 {
+			if err := login(signToken(t, newIssuerKey(t, "ES256", fmt.Sprint("kid ", kid)), i.claims())); !errors.Is(err, auth.ErrRejected) {
+				t.Errorf("a key that nobody has: %v", err)
+			}
 		}
-	}
-	if i.fetches() != 3 {
-		t.Errorf("%d fetches for keys that nobody has, want one", i.fetches()-2)
+		if n := i.fetches() - before; n != 1 {
+			t.Errorf("%d fetches for keys that nobody has, want one", n)
+		}
 	}
 	// A key that is withdrawn ends when it is no longer fresh.
 	i.publish(fresh)
