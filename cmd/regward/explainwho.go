@@ -127,12 +127,13 @@ func (x *explainer) who(q question, action auth.Action) whoMay {
 		w.Who = append(w.Who, "every login")
 	}
 	groups, users := x.named()
+	byGroup := x.members()
 	covered := map[string]bool{}
 	for _, g := range groups {
 		if !may(auth.Identity{Name: somebody, Groups: []string{g}}) {
 			continue
 		}
-		members := x.members(g)
+		members := byGroup[g]
 		for _, u := range members {
 			covered[u] = true
 		}
@@ -180,15 +181,15 @@ func (x *explainer) named() (groups, users []string) {
 	return sortedKeys(g), sortedKeys(u)
 }
 
-// members are the users that groups puts into group.
-func (x *explainer) members(group string) []string {
-	var users []string
+// members are the users that groups puts into each group, sorted.
+func (x *explainer) members() map[string][]string {
+	by := map[string][]string{}
 	for _, user := range sortedKeys(x.settings.Groups) {
-		if slices.Contains(x.settings.Groups[user], group) {
-			users = append(users, user)
+		for _, g := range x.settings.Groups[user] {
+			by[g] = append(by[g], user)
 		}
 	}
-	return users
+	return by
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
