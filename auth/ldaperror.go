@@ -22,7 +22,11 @@ func (e *LDAPError) Error() string {
 		"login": "cannot check a password", "user_base": "cannot search below user_base", "group_base": "cannot search below group_base",
 	}[e.Step]
 	if e.Code != 0 {
-		return fmt.Sprintf("ldap: %s %s: %s (%d): %v", e.Server, doing, ldap.LDAPResultCodeMap[e.Code], e.Code, e.Err)
+		text := fmt.Sprintf("ldap: %s %s: %s (%d)", e.Server, doing, ldap.LDAPResultCodeMap[e.Code], e.Code)
+		if words := e.Err.Error(); words != `""` { // most servers say no more
+			text += ": " + words
+		}
+		return text
 	}
 	return fmt.Sprintf("ldap: %s %s: %v", e.Server, doing, e.Err)
 }
