@@ -118,7 +118,13 @@ limits:
 	if got := strings.Join(found(""), ", "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if got := found(", upstream: true"); len(got) > 0 {
-		t.Errorf("an upstream knows more users: %q", got)
+	for _, more := range []string{
+		", upstream: true",
+		", oidc: [{name: ci, issuer: https://ci.example.com, audience: a.example, user: \"gha/{repository}\"}]",
+		", webhook: {url: https://logins.example.com, secret: a-secret-of-the-webhook}",
+	} {
+		if got := found(more); len(got) > 0 {
+			t.Errorf("somebody else knows more users%s: %q", more, got)
+		}
 	}
 }

@@ -230,7 +230,8 @@ func (k *checker) anyGroups() bool {
 // warnUsers: where only a file says who there is, whoever is not in it can never
 // come.
 func (k *checker) warnUsers(path string, subjects []auth.Subject) {
-	if k.users == nil || k.Auth.Upstream != "" || slices.ContainsFunc(k.Upstreams, func(u Upstream) bool { return u.Passthrough() }) {
+	elsewhere := k.Auth.Upstream != "" || k.Auth.LDAP.Set() || k.Auth.Webhook.URL != "" || len(k.Auth.OIDC) > 0 || k.TLS.ClientCAFile != ""
+	if k.users == nil || elsewhere || slices.ContainsFunc(k.Upstreams, func(u Upstream) bool { return u.Passthrough() }) {
 		return
 	}
 	for j, s := range subjects {
