@@ -112,7 +112,8 @@ func (k *Cache) Stale() uint64 { return k.stale.Load() }
 // Login asks by for c unless the answer is known: one flight per credential,
 // at most half of the cores (one at least) hashing, at most MaxRemoteLogins
 // questions of each Remote provider under way, a bounded queue before each
-// (ErrBusy). hit says that the answer was known.
+// (ErrBusy). hit says that the answer was known, or
+// is that of a check which another one began.
 //
 // The guard is asked by whoever begins a check, once it is their turn, and its
 // refusal is theirs alone: who waited for the same check asks for itself. It is
@@ -173,7 +174,7 @@ func (k *Cache) Login(ctx context.Context, by Authenticator, c Credential, t Cac
 			return f.id, false, f.err
 		case f.err == nil:
 			id, err = l.share(f.id)
-			return id, false, err
+			return id, true, err
 		case !f.refused && !l.mayDo(f):
 			return Identity{}, false, f.err
 		}

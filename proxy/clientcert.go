@@ -99,7 +99,7 @@ func (x *exchange) proven() *shown {
 	found.until = found.id.Expires
 	if found.err != nil {
 		found.until = now.Add(recheck)
-		x.auditFailedLogin(claimed(found.err), reasonBadCert)
+		x.auditFailedLogin(claimed(found.err), reasonBadCert, "certificate", found.err.Error())
 	} else {
 		x.auditLogin(found.id)
 	}

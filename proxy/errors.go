@@ -30,6 +30,7 @@ const (
 	reasonMalformed     = "malformed_credential"
 	reasonWrongPassword = "wrong_password"
 	reasonBadCert       = "bad_certificate"
+	reasonProvider      = "login_provider"
 	reasonRobotExpired  = "expired_robot"
 	reasonRobotRotated  = "rotated_secret"
 	reasonRobotAway     = "robot_elsewhere"

@@ -52,6 +52,7 @@ type Handler struct {
 	overrides overrides
 	shared    *sharedState
 	talk      talk
+	unsaid    unsaid
 	one       oneAddress
 	tagLocks  tagLocks
 
@@ -132,8 +133,9 @@ type exchange struct {
 	decision   auth.Decision
 	decided    bool
 
-	free          bool // a pull that belongs to one counted before (L02)
-	repeated      bool // the same wrong password again: it counts as no failed login
+	free          bool            // a pull that belongs to one counted before (L02)
+	repeated      bool            // the same wrong password again: it counts as no failed login
+	wrong         *auth.Rejection // what was said of a wrong login, for records
 	limitName     string
 	wouldThrottle []string
 	places        []func() // of transfers, to be given back

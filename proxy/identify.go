@@ -161,7 +161,7 @@ func (x *exchange) login(cred auth.Credential, p *provider, saved bool) (auth.Id
 		}
 		return id, nil
 	case errors.As(err, &locked):
-		x.credential = "locked out: " + user
+		x.credential = "locked out: " + typed(user, false)
 		x.h.metrics.login("locked_out")
 		if x.req.Kind == KindPing { // never 429 there: clients go on without a login, or give up (C18, S09)
 			e := unauthorized("UNAUTHORIZED", locked.msg, "", "").because(locked.reason)
@@ -172,20 +172,21 @@ func (x *exchange) login(cred auth.Credential, p *provider, saved bool) (auth.Id
 	case errors.As(err, &robot):
 		x.credential = robot.Error()
 		x.h.metrics.login("rejected")
-		x.auditFailedLogin(user, robotReason(robot))
+		x.auditRobot(user, robot)
 		return auth.Identity{}, unauthorized("UNAUTHORIZED", robot.Words(), x.askedScope(), "").from(err).because(robotReason(robot))
 	case errors.Is(err, auth.ErrRejected), errors.Is(err, auth.ErrNotMine), errors.Is(err, auth.ErrMalformed):
-		x.credential, x.repeated = "wrong password: "+user, hit
+		x.wrong = rejection(err)
+		x.credential, x.repeated = "wrong password: "+typed(user, x.wrong.Word != auth.UnknownUser), hit
 		x.h.metrics.login("rejected")
 		if !hit { // a repetition that was known to be wrong is no news
-			x.auditFailedLogin(user, reasonWrongPassword)
+			x.auditWrongLogin(user)
 		}
 		msg := "wrong user name or password for " + x.host()
 		if saved {
 			msg = "the login saved for " + x.host() + " (user " + user + ") is no longer valid. Run: docker login " + x.host() +
 				" - or docker logout " + x.host() + ": public images need no login"
 		}
-		return id, unauthorized("UNAUTHORIZED", msg, x.askedScope(), "").because(reasonWrongPassword)
+		return id, unauthorized("UNAUTHORIZED", msg, x.askedScope(), "").from(x.wrong).because(reasonWrongPassword)
 	case errors.Is(err, auth.ErrBusy):
 		x.h.metrics.login("busy")
 		return id, refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "too many logins are being checked; try again in a moment").
@@ -196,7 +197,7 @@ func (x *exchange) login(cred auth.Credential, p *provider, saved bool) (auth.Id
 		return id, cannot.refusal().from(err)
 	}
 	return id, refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "logins cannot be checked at the moment").
-		with("Retry-After", retryAfter(loginPause)).from(err).because(reasonBusy)
+		with("Retry-After", retryAfter(loginPause)).from(err).because(reasonProvider)
 }
 
 // robotReason is the word for a robot that is turned down though its secret is

@@ -17,6 +17,8 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"go.uber.org/zap"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/regward/regward/auth"
 )
 
 const (
@@ -180,7 +182,7 @@ func (m *loginMemory) lost(cause error) error {
 }
 
 func unreachable(cause error) *cannotSay {
-	return &cannotSay{"logins cannot be checked: the registry that knows them cannot be reached or answers wrongly; try again later", loginPause, cause}
+	return &cannotSay{"logins cannot be checked: the registry that knows them cannot be reached or answers wrongly; try again later", loginPause, cause, auth.ErrUnavailable}
 }
 
 var errTakesAny = errors.New("it takes a login that cannot exist")
@@ -196,7 +198,7 @@ func (m *loginMemory) madeUp(ctx context.Context) (turnedDown, error) {
 	case err != nil:
 		return turnedDown{}, unreachable(err)
 	case status == http.StatusOK:
-		return turnedDown{}, &cannotSay{"logins cannot be checked: the upstream takes any login", madeUpPause, errTakesAny}
+		return turnedDown{}, &cannotSay{"logins cannot be checked: the upstream takes any login", madeUpPause, errTakesAny, nil}
 	case !turnedAway(status):
 		return turnedDown{}, unreachable(fmt.Errorf("it answers %d to a made-up login", status))
 	}
@@ -218,7 +220,7 @@ func (m *loginMemory) way(ctx context.Context) (way, error) {
 		w = m.u.login.read(header)
 	}
 	if w.refused != nil && !w.basic {
-		return way{}, &cannotSay{"logins cannot be checked: the upstream sends them where they must not go", madeUpPause, w.refused}
+		return way{}, &cannotSay{"logins cannot be checked: the upstream sends them where they must not go", madeUpPause, w.refused, nil}
 	}
 	return w, nil
 }

@@ -74,6 +74,9 @@ func (l *upstreamLogins) Authenticate(ctx context.Context, c auth.Credential) (a
 	return auth.Identity{Name: name, Via: viaUpstream, Proof: l.proof}, nil
 }
 
+// Named is what metrics call it.
+func (l *upstreamLogins) Named() string { return viaUpstream }
+
 // Remote: it waits, and computes nothing.
 func (l *upstreamLogins) Remote() bool { return true }
 
@@ -117,6 +120,7 @@ type cannotSay struct {
 	msg   string
 	wait  time.Duration // before another try makes sense
 	cause error         // for the log
+	kind  error         // auth.ErrUnavailable if nobody could be asked, auth.ErrHeld if the name is left alone; else nil
 }
 
 func (e *cannotSay) Error() string {
@@ -126,7 +130,10 @@ func (e *cannotSay) Error() string {
 	return e.msg
 }
 
-func (e *cannotSay) Unwrap() error { return e.cause }
+// Unwrap has auth.ErrUnavailable in it only where nothing answered: what the
+// upstream said last then stands for a while, and no longer where it is there
+// and says something else.
+func (e *cannotSay) Unwrap() []error { return []error{e.cause, e.kind} }
 
 // refusal is what a client hears.
 func (e *cannotSay) refusal() *httpError {
@@ -279,7 +286,7 @@ func (m *loginMemory) judge(ctx context.Context, c auth.Credential, name loginKe
 	case status == http.StatusTooManyRequests:
 		return m.lock(c, name, nameLocked)
 	case t.status == http.StatusForbidden:
-		return &cannotSay{"logins cannot be checked: the upstream answers 403 to all of them", loginPause, nil}
+		return &cannotSay{"logins cannot be checked: the upstream answers 403 to all of them", loginPause, nil, nil}
 	case !t.nexus:
 		// Elsewhere 403 may be what a suspended name gets, whatever the password:
 		// Artifactory does so.
@@ -304,7 +311,7 @@ func (m *loginMemory) lockedName(c auth.Credential, past loginName) *cannotSay {
 	until := past.locked.Add(past.span)
 	msg := fmt.Sprintf("%s has locked the name %q for now; not asked again before %s",
 		m.u.spoken(), short(c.User), until.UTC().Format("15:04 MST"))
-	return &cannotSay{msg, until.Sub(m.u.Now()), nil}
+	return &cannotSay{msg, until.Sub(m.u.Now()), nil, auth.ErrHeld}
 }
 
 // tooManyGuesses keeps a name from being locked upstream (M15).
@@ -312,5 +319,5 @@ func tooManyGuesses(c auth.Credential, wait time.Duration) *httpError {
 	return refuse(http.StatusTooManyRequests, "TOOMANYREQUESTS",
 		fmt.Sprintf("too many wrong passwords for %s; try again in %s. Whoever logged in from the same address before is not affected",
 			short(c.User), untilNext(wait))).
-		because(reasonLockedOut).with("Retry-After", retryAfter(wait))
+		because(reasonLockedOut).with("Retry-After", retryAfter(wait)).from(auth.ErrHeld)
 }

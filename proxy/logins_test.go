@@ -853,7 +853,7 @@ func (a answers) Authenticate(context.Context, auth.Credential) (auth.Identity, 
 func (answers) Proof(auth.Credential) []byte { return nil }
 
 func TestWhatClientsReadOfLoginsUpstream(t *testing.T) {
-	cannot := &cannotSay{`Nexus has locked the name "ann" for now; not asked again before 15:45 UTC`, 7 * time.Minute, errors.New("for the log")}
+	cannot := &cannotSay{`Nexus has locked the name "ann" for now; not asked again before 15:45 UTC`, 7 * time.Minute, errors.New("for the log"), auth.ErrHeld}
 	for _, tt := range []struct {
 		err         error
 		path        string
@@ -864,7 +864,7 @@ func TestWhatClientsReadOfLoginsUpstream(t *testing.T) {
 		{cannot, "/token", 503, "60", cannot.msg, "upstream"},
 		{cannot, "/v2/", 503, "60", cannot.msg, "upstream"},
 		{unreachable(errors.New("for the log")), "/token", 503, "5", strings.TrimPrefix(notThere, "503 "), "upstream"},
-		{errors.New("for the log"), "/token", 503, "5", "logins cannot be checked at the moment", "overloaded"},
+		{errors.New("for the log"), "/token", 503, "5", "logins cannot be checked at the moment", "login_provider"},
 		{tooManyGuesses(auth.NewBasic("ann", "x"), 9*time.Minute), "/token", 429, "60", "too many wrong passwords for ann; try again in 9 minutes", "too_many_failed_logins"},
 		{tooManyGuesses(auth.NewBasic("ann", "x"), 9*time.Minute), "/v2/", 401, "", "too many wrong passwords for ann; try again in 9 minutes", "too_many_failed_logins"}, // C18
 	} {

@@ -61,7 +61,7 @@ func (x *exchange) record() {
 	if x.refusal != nil {
 		x.h.metrics.refuse(x.reason())
 		x.remember()
-		if (x.status >= 500 || x.aborted) && !x.clientGone {
+		if (x.status >= 500 || x.aborted) && !x.clientGone && x.refusal.reason != reasonProvider { // of those see unsaid
 			f := []zap.Field{zap.String("request_id", x.id)}
 			if b := x.behind(); b != nil {
 				f = append(f, zap.String("upstream", b.settings.Name))
@@ -229,8 +229,26 @@ func (x *exchange) auditLogin(id auth.Identity) {
 	x.h.Audit.Write("login", zap.String("request_id", x.id), zap.String("user", id.Name), zap.String("via", id.Via), zap.String("addr", x.addr.String()), zap.String("user_agent", short(x.r.UserAgent())))
 }
 
-func (x *exchange) auditFailedLogin(user, reason string) {
-	x.h.Audit.Write("login_failed", zap.String("request_id", x.id), zap.String("user", short(user)), zap.String("reason", reason), zap.String("addr", x.addr.String()), zap.String("user_agent", short(x.r.UserAgent())))
+// auditWrongLogin tells of a login that x.wrong is said of.
+func (x *exchange) auditWrongLogin(user string) {
+	name := typed(user, x.wrong.Word != auth.UnknownUser)
+	x.auditFailedLogin(name, string(x.wrong.Word), x.wrong.Via, x.wrong.Reason)
+}
+
+func (x *exchange) auditRobot(user string, e *auth.RobotError) {
+	x.auditFailedLogin(user, robotReason(e), "robot", e.Words())
+}
+
+func (x *exchange) auditFailedLogin(user, reason, via, why string) {
+	f := []zap.Field{zap.String("request_id", x.id), zap.String("user", short(user)), zap.String("reason", reason)}
+	if via != "" {
+		f = append(f, zap.String("via", via))
+	}
+	if why != "" {
+		f = append(f, zap.String("detail", short(why)))
+	}
+	f = append(f, zap.String("addr", x.addr.String()), zap.String("user_agent", short(x.r.UserAgent())))
+	x.h.Audit.Write("login_failed", f...)
 }
 
 func (x *exchange) user() string {

@@ -26,6 +26,7 @@ type Refusal struct {
 	Reason     string     `json:"reason"`             // one of docs/logs.md's reasons
 	Message    string     `json:"message"`            // what the client was told
 	Decision   string     `json:"decision,omitempty"` // the policy's own sentence
+	Detail     string     `json:"detail,omitempty"`   // what a provider has against a login
 	Limit      string     `json:"limit,omitempty"`
 	UserAgent  string     `json:"user_agent,omitempty"`
 	Config     string     `json:"config"` // version that decided
@@ -128,6 +129,9 @@ func (x *exchange) remember() {
 	}
 	if x.decided && !x.decision.Allowed() {
 		r.Decision = x.decision.String()
+	}
+	if x.wrong != nil {
+		r.Reason, r.Detail = string(x.wrong.Word), x.wrong.Error()
 	}
 	if x.refusal.reason == reasonNoCredential {
 		x.h.challenged.add(r)
