@@ -19,10 +19,11 @@ const (
 	None Kind = iota
 	Basic
 	Bearer
+	Refresh
 )
 
 // Credential is what a request said about its sender. It prints, in every
-// verb, as `none`, `basic alice:***` or `bearer ***`. Two are compared with
+// verb, as `none`, `basic alice:***`, `bearer ***` or `refresh ***`. Two are compared with
 // Equal.
 type Credential struct {
 	Kind Kind
@@ -53,6 +54,12 @@ func NewBasic(user, password string) Credential {
 // NewBearer is a bearer token.
 func NewBearer(token string) Credential { return Credential{Kind: Bearer, secret: &token} }
 
+// NewRefresh is a refresh token. It has the name that limits of failed logins
+// know guesses of one by, and that no user can have (T24).
+func NewRefresh(token string) Credential {
+	return Credential{Kind: Refresh, User: refreshUser, secret: &token}
+}
+
 // Secret is the password or the token.
 func (c Credential) Secret() string {
 	if c.secret == nil {
@@ -74,6 +81,8 @@ func (c Credential) String() string {
 		return "none"
 	case Bearer:
 		return "bearer ***"
+	case Refresh:
+		return "refresh ***"
 	}
 	user := c.User
 	if hasControl(user) || !utf8.ValidString(user) {

@@ -131,11 +131,15 @@ func (l *LDAP) Authenticate(ctx context.Context, c Credential) (Identity, error)
 	if err != nil {
 		return Identity{}, err
 	}
-	name := who.name
-	if !l.o.CaseSensitive {
-		name = strings.ToLower(name)
+	return Identity{Name: l.nameOf(who), Groups: groups, Via: viaLDAP, Proof: l.proof}, nil
+}
+
+// nameOf is the name that rules know somebody by.
+func (l *LDAP) nameOf(who ldapUser) string {
+	if l.o.CaseSensitive {
+		return who.name
 	}
-	return Identity{Name: name, Groups: groups, Via: viaLDAP, Proof: l.proof}, nil
+	return strings.ToLower(who.name)
 }
 
 // neverInLDAP reports what no directory is asked about: a bind without a password

@@ -2,60 +2,25 @@ package auth
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"hash/crc32"
 )
 
-// A robot's secret is secretPrefix, 43 random letters (256 bits) and 6 of a
-// checksum. The prefix is what scanners of repositories and logs look for, and
-// the checksum tells a secret from what only looks like one (GitHub's tokens are
-// made so).
-const (
-	secretPrefix = "rgw_"
-	secretRandom = 43 // 62^43 is more than 2^256
-	secretSum    = 6  // 62^6 is more than 2^32
-	secretLen    = len(secretPrefix) + secretRandom + secretSum
+const secretPrefix = "rgw_" // of robots
 
-	base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-)
+// secretLen is that of a robot's secret.
+const secretLen = len(secretPrefix) + secretRandom + secretSum
 
 // NewRobotSecret makes a secret and the hash that the file of robots keeps. The
 // secret is to be shown once, to whoever asked for it, and kept nowhere.
 func NewRobotSecret() (secret string, hash RobotHash) {
-	text := []byte(secretPrefix)
-	var one [1]byte
-	for len(text) < len(secretPrefix)+secretRandom {
-		_, _ = rand.Read(one[:])                    // never fails
-		if n := int(one[0] & 63); n < len(base62) { // the rest again: every letter is as likely
-			text = append(text, base62[n])
-		}
-	}
-	text = append(text, secretChecksum(text)...)
-	return string(text), hashSecret(string(text))
-}
-
-func secretChecksum(text []byte) []byte {
-	sum := crc32.ChecksumIEEE(text)
-	letters := make([]byte, secretSum)
-	for i := range letters {
-		letters[len(letters)-1-i] = base62[sum%62]
-		sum /= 62
-	}
-	return letters
+	secret = newSecret(secretPrefix)
+	return secret, hashSecret(secret)
 }
 
 // isRobotSecret reports whether text has the form of one. It says nothing about
 // whose it is.
-func isRobotSecret(text string) bool {
-	if len(text) != secretLen || text[:len(secretPrefix)] != secretPrefix {
-		return false
-	}
-	body := []byte(text)
-	end := len(body) - secretSum
-	return only(text[len(secretPrefix):], base62) && bytes.Equal(body[end:], secretChecksum(body[:end]))
-}
+func isRobotSecret(text string) bool { return isSecret(secretPrefix, text) }
 
 // findRobotSecret is where the first secret in data begins, -1 without one.
 func findRobotSecret(data []byte) int {

@@ -22,6 +22,7 @@ type Options struct {
 	Limiter  ratelimit.Limiter
 	Failures ratelimit.Limiter // of failed logins: who fills the other one shall not share theirs; nil: Limiter
 	Cache    *auth.Cache
+	Refresh  *auth.Refreshing // gives and takes refresh tokens; nil: none, whatever Settings.Renew
 	// OnError is what holds while Limiter or Failures cannot be asked; zero where
 	// they are this process's own. Local and LocalFailures decide instead where it
 	// is OnErrorLocal; nil: ones of their own.
@@ -46,6 +47,7 @@ type Handler struct {
 	free       *freePulls
 	notes      *notes
 	foreign    sometimes // tokens signed by keys that are not ours (M14)
+	noRefresh  sometimes // refresh tokens that could not be given
 	small      *buffers
 	large      *buffers
 
@@ -124,6 +126,8 @@ type exchange struct {
 	buckets    buckets         // of who
 	credential string          // what came with the request, for records
 	basic      auth.Credential // a login that came with the request itself, once proven
+	fresh      bool            // the login was proven by a check and not from memory
+	offline    bool            // what audits it is who gives a refresh token for it
 	expired    bool            // the token has run out, and only a lease may forgive it
 	shared     *sharing        // nil: the upstream keeps its repositories apart
 	upload     *upload

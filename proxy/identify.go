@@ -156,7 +156,7 @@ func (x *exchange) login(cred auth.Credential, p *provider, saved bool) (auth.Id
 	switch {
 	case err == nil:
 		x.h.metrics.login("ok")
-		if !hit {
+		if x.fresh = !hit; x.fresh && !x.offline {
 			x.auditLogin(id)
 		}
 		return id, nil

@@ -225,8 +225,9 @@ func (x *exchange) audit() {
 	x.h.Audit.Write(event, f...)
 }
 
-func (x *exchange) auditLogin(id auth.Identity) {
-	x.h.Audit.Write("login", zap.String("request_id", x.id), zap.String("user", id.Name), zap.String("via", id.Via), zap.String("addr", x.addr.String()), zap.String("user_agent", short(x.r.UserAgent())))
+func (x *exchange) auditLogin(id auth.Identity, more ...zap.Field) {
+	f := []zap.Field{zap.String("request_id", x.id), zap.String("user", id.Name), zap.String("via", id.Via), zap.String("addr", x.addr.String()), zap.String("user_agent", short(x.r.UserAgent()))}
+	x.h.Audit.Write("login", append(f, more...)...)
 }
 
 // auditWrongLogin tells of a login that x.wrong is said of.

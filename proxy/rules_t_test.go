@@ -368,6 +368,96 @@ func TestT22_NoRefreshTokenIsReturned(t *testing.T) {
 	}
 }
 
+func TestT22_RefreshTokenIsReturnedWhenAskedFor(t *testing.T) {
+	g, store := refreshing(t)
+	login := []string{"username", "ann", "password", annPassword}
+	for name, tt := range map[string]struct {
+		a    reply
+		want bool
+	}{
+		"docker login":              {g.get("/token?offline_token=true&account=ann&client_id=docker", who("ann")), true},
+		"with a scope":              {g.get("/token?offline_token=true&scope="+pulls("coolteam/app"), who("ann")), true},
+		"POST, access_type=offline": {g.do("POST", "/token", post(append(login, "access_type", "offline")...)...), true},
+		"GET without":               {g.get("/token", who("ann")), false},
+		"GET, false":                {g.get("/token?offline_token=false", who("ann")), false},
+		"POST without":              {g.do("POST", "/token", post(login...)...), false},
+		"POST, online":              {g.do("POST", "/token", post(append(login, "access_type", "online")...)...), false},
+		"anonymous":                 {g.get("/token?offline_token=true"), false},
+		"anonymous POST":            {g.do("POST", "/token", post("access_type", "offline")...), false},
+	} {
+		b := tt.a.want(t, 200).token(t)
+		switch {
+		case !tt.want && b.RefreshToken != nil:
+			t.Errorf("%s: a refresh token", name)
+		case tt.want && (b.RefreshToken == nil || !regexp.MustCompile("^rgr_[0-9A-Za-z]{49}$").MatchString(*b.RefreshToken)):
+			t.Errorf("%s: %s", name, tt.a.body)
+		}
+	}
+	if len(store.all) != 3 {
+		t.Errorf("%d are kept, want 3", len(store.all))
+	}
+	for hash, kept := range store.all {
+		if kept.User != "ann" || kept.Host != gateHost || kept.Via != "htpasswd" || kept.Client == "" || kept.Addr != "127.0.0.1" || kept.Hash != hash {
+			t.Errorf("kept: %+v", kept)
+		}
+	}
+	g.get("/token?offline_token=true", basic("ann", "wrong")).want(t, 401)
+	g.get("/token?offline_token=true&account=bob", who("ann")).want(t, 401)
+	if len(store.all) != 3 {
+		t.Error("a login that was refused left a refresh token")
+	}
+}
+
+func TestT23_RefreshTokenIsBound(t *testing.T) {
+	g, _ := refreshing(t)
+	_, refresh := g.keepLogin()
+	b := g.renewed(refresh, pushes("coolteam/app")+" "+pulls("ops/secrets")).want(t, 200).token(t)
+	g.wantGranted(b.Token, pushes("coolteam/app"))
+	id, err := g.settings.Tokens.Verify(b.Token, gateHost)
+	if err != nil || id.Name != "ann" {
+		t.Errorf("a token of %q, %v", id.Name, err)
+	}
+	if b.RefreshToken == nil || *b.RefreshToken != refresh || b.AccessToken != b.Token || b.ExpiresIn != float64(300) || b.Scope == nil || *b.Scope != pushes("coolteam/app") {
+		t.Errorf("answer %+v", b)
+	}
+	g.get("/v2/coolteam/app/manifests/latest", bearer(b.Token)).want(t, 200)
+
+	at := func(r *http.Request) { r.Host = "mirror.acme.example" }
+	g.renewed(refresh, "", at).refused(t, 401, "UNAUTHORIZED")
+	g.renewed(refresh, "").want(t, 200) // which ends it nowhere else
+	for name, value := range map[string]string{
+		"nothing": "", "made up": "made-up", "cut": refresh[:len(refresh)-1], "longer": refresh + "0", "a token": b.Token,
+		"a password": annPassword, "one letter": refresh[:20] + "!" + refresh[21:], "never given": "rgr_" + strings.Repeat("0", 49),
+	} {
+		if msg := g.renewed(value, "").refused(t, 401, "UNAUTHORIZED"); !strings.Contains(msg, "docker login "+gateHost) {
+			t.Errorf("%s: %s", name, msg)
+		}
+	}
+	// It is nothing but that: neither a token nor a password.
+	g.get("/v2/", bearer(refresh)).want(t, 401)
+	g.get("/token", basic("ann", refresh)).refused(t, 401, "UNAUTHORIZED")
+	g.do("POST", "/token", post("username", "ann", "password", refresh)...).refused(t, 401, "UNAUTHORIZED")
+	g.do("POST", "/token", post("username", "ann", "password", "wrong", "refresh_token", refresh)...).refused(t, 401, "UNAUTHORIZED")
+
+	// 90 days without a use, and it is gone; each use is a beginning.
+	for range 3 {
+		g.clock.pass(89 * 24 * time.Hour)
+		g.renewed(refresh, "").want(t, 200)
+		if err := g.Handler.Refresh.Note(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.clock.pass(90 * 24 * time.Hour)
+	g.renewed(refresh, "").refused(t, 401, "UNAUTHORIZED")
+
+	// Switched off, it tells the user what to do.
+	_, refresh = g.keepLogin()
+	next := g.settings
+	next.Renew = nil
+	g.swap(next)
+	g.renewed(refresh, "").refused(t, 401, "UNAUTHORIZED")
+}
+
 func TestT23_RefreshTokensAreNotTakenEither(t *testing.T) {
 	g := newGate(t, usual)
 	for _, value := range []string{"", "made-up", g.token("ann", pulls("coolteam/app"))} {
@@ -387,6 +477,17 @@ func TestT24_TokenIsNoUserName(t *testing.T) {
 	g.get("/token", basic("<token>", "x")).refused(t, 401, "UNAUTHORIZED")
 	g.get("/v2/", basic("<token>", "x")).refused(t, 401, "UNAUTHORIZED")
 	g.do("POST", "/token", post("username", "<token>", "password", "x")...).refused(t, 401, "UNAUTHORIZED")
+
+	g, _ = refreshing(t)
+	_, refresh := g.keepLogin()
+	g.renewed(refresh, "").want(t, 200)
+	for _, a := range []reply{
+		g.get("/token", basic("<token>", refresh)),
+		g.get("/v2/", basic("<token>", refresh)),
+		g.do("POST", "/token", post("username", "<token>", "password", refresh)...),
+	} {
+		a.refused(t, 401, "UNAUTHORIZED")
+	}
 }
 
 func TestT25_ReadingBasic(t *testing.T) {

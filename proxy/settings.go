@@ -24,6 +24,7 @@ type Settings struct {
 	Logins        auth.Authenticator           // who checks passwords; nil: nobody can log in
 	Current       func(id *auth.Identity) bool // whether what proved id still stands; nil with Logins nil
 	Robots        *auth.Robots                 // robots; nil: none
+	Renew         auth.Renewer                 // whose users get refresh tokens; nil: nobody's
 	Certificates  *auth.Certificates           // whom clients' certificates speak for; nil: nobody
 	Tokens        *auth.Tokens
 	TokenTTL      time.Duration

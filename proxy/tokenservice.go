@@ -33,14 +33,20 @@ func (x *exchange) token() error {
 			return err
 		}
 	}
-	if ask.cred.Kind == auth.Basic {
-		x.credential = "basic"
+	switch ask.cred.Kind {
+	case auth.Refresh:
+		if id, err = x.renew(ask, up); err != nil {
+			return err
+		}
+	case auth.Basic:
+		x.credential, x.offline = "basic", x.mayKeep(ask, up)
 		if id, err = x.login(ask.cred, x.s.provider(x.site.name, up), len(ask.scopes) > 0); err != nil {
 			return err
 		}
 		if ask.account != "" && x.s.fold(ask.account) != x.s.fold(ask.cred.User) { // T26
 			return unauthorized("UNAUTHORIZED", "the account asked for is not the one that logged in", "", "").because(reasonWrongPassword)
 		}
+		ask.refresh = x.keep(ask, &id)
 	}
 	x.call(id)
 	return x.grant(ask, up)
@@ -77,6 +83,9 @@ type tokenAsk struct {
 	client  string // client_id
 	scopes  []auth.Access
 	form    bool
+	offline bool // a refresh token is asked for (T22)
+
+	refresh string // the refresh token to answer with, "" for none
 }
 
 func (x *exchange) tokenRequest() (ask tokenAsk, err error) {
@@ -98,12 +107,13 @@ func (x *exchange) tokenGet() (ask tokenAsk, err error) {
 	if err != nil || ask.cred.Kind == auth.Bearer {
 		return ask, x.unreadable(err)
 	}
-	ask.account, ask.client = query.Get("account"), clientID(query)
+	ask.account, ask.client, ask.offline = query.Get("account"), clientID(query), query.Get("offline_token") == "true"
 	ask.scopes, err = parseScopes(query["scope"])
 	return ask, err
 }
 
-// tokenPost reads the form of the password grant (T18, T19).
+// tokenPost reads the form of the password grant and of the refresh grant (T18,
+// T19, T23).
 func (x *exchange) tokenPost() (ask tokenAsk, err error) {
 	ask.form = true
 	kind, _, _ := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
@@ -125,16 +135,28 @@ func (x *exchange) tokenPost() (ask tokenAsk, err error) {
 	if err != nil {
 		return ask, err
 	}
-	if grant := form.Get("grant_type"); grant != "password" {
-		return ask, refuse(http.StatusBadRequest, "UNSUPPORTED", "only the password grant is supported here: log in with user name and password")
-	}
-	ask.cred, err = auth.CheckBasic(form.Get("username"), form.Get("password"))
-	if err != nil {
-		return ask, x.unreadable(err)
+	switch form.Get("grant_type") {
+	case "password":
+		if ask.cred, err = auth.CheckBasic(form.Get("username"), form.Get("password")); err != nil {
+			return ask, x.unreadable(err)
+		}
+		ask.offline = form.Get("access_type") == "offline"
+	case "refresh_token":
+		ask.refresh = form.Get("refresh_token")
+		if x.s.Renew == nil && !auth.IsRefreshToken(ask.refresh) {
+			return ask, onlyPasswords()
+		}
+		ask.cred = auth.NewRefresh(ask.refresh)
+	default:
+		return ask, onlyPasswords()
 	}
 	ask.client = clientID(form)
 	ask.scopes, err = parseScopes(form["scope"])
 	return ask, err
+}
+
+func onlyPasswords() *httpError {
+	return refuse(http.StatusBadRequest, "UNSUPPORTED", "only the password grant is supported here: log in with user name and password")
 }
 
 // clientID is the name of a program; what can be none is dropped.
@@ -206,12 +228,12 @@ func (x *exchange) grant(ask tokenAsk, up *backend) error {
 	}
 	x.grantedScopes = auth.FormatScope(granted)
 	x.h.metrics.tokens.Inc()
-	return x.answerToken(token, ttl, ask.form)
+	return x.answerToken(token, ttl, ask)
 }
 
-func (x *exchange) answerToken(token string, ttl time.Duration, form bool) error {
-	answer := tokenAnswer{Token: token, AccessToken: token, ExpiresIn: int(ttl.Seconds())}
-	if form {
+func (x *exchange) answerToken(token string, ttl time.Duration, ask tokenAsk) error {
+	answer := tokenAnswer{Token: token, AccessToken: token, ExpiresIn: int(ttl.Seconds()), RefreshToken: ask.refresh}
+	if ask.form {
 		answer.Scope = &x.grantedScopes
 	}
 	body, err := json.Marshal(answer)
@@ -274,4 +296,6 @@ type tokenAnswer struct {
 	AccessToken string  `json:"access_token"`
 	ExpiresIn   int     `json:"expires_in"`
 	Scope       *string `json:"scope,omitempty"`
+
+	RefreshToken string `json:"refresh_token,omitempty"`
 }

@@ -75,6 +75,7 @@ func buildWith(cfg *configs.Config, tokens *auth.Tokens, ca []byte, people *logi
 	if s.Logins = people.authenticator(); s.Logins != nil {
 		s.Current = people.vouch
 	}
+	s.Renew = buildRenewer(cfg, people)
 	if cfg.Auth.Robots != nil {
 		s.Robots = buildRobots(cfg, tokens, nil, nil)
 	}

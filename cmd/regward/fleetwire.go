@@ -160,6 +160,7 @@ func (s *server) revoked(list []fleet.Revocation) {
 		ended = append(ended, auth.Revocation{User: r.User, At: r.At, Until: r.Until})
 	}
 	s.cache.Revoke(ended...)
+	s.endRefresh(list)
 	if len(list) <= 10 { // more come at a start, or after a cut
 		for _, r := range list {
 			s.log.Info("revoked", zap.String("user", everybody(r.User)), zap.Time("before", r.At))

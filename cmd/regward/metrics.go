@@ -60,6 +60,7 @@ func (m *serverMetrics) register() error {
 		newDroppedCollector(m.server.logs),
 		newFleetCollector(m.server),
 		newRobotCollector(m.server),
+		newRefreshCollector(m.server),
 	} {
 		errs = append(errs, m.registry.Register(c))
 	}

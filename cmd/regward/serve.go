@@ -120,6 +120,7 @@ type server struct {
 	shared        shared
 	upstreamState upstreamState
 	robots        serverRobots
+	refresh       serverRefresh
 
 	reloading sync.Mutex // one reload after the other
 	live      atomic.Pointer[live]
@@ -166,6 +167,7 @@ func (s *server) start() error {
 	if err := s.openShared(cfg); err != nil {
 		return fmt.Errorf("redis: %w", err)
 	}
+	s.openRefresh(cfg)
 	s.handler = proxy.New(proxy.Options{
 		Limiter:       s.shared.limits,
 		Failures:      s.shared.failures,
@@ -174,6 +176,7 @@ func (s *server) start() error {
 		LocalFailures: s.shared.localFailures,
 		Shared:        s.shared.notes,
 		Cache:         s.cache,
+		Refresh:       s.refresh.tokens,
 		Log:           s.log,
 		Access:        s.logs.access,
 		Audit:         &proxy.Audit{Log: s.logs.audit}, // the log itself chooses by log.audit_events
@@ -204,6 +207,7 @@ func (s *server) run(ctx context.Context, signals <-chan os.Signal) error {
 	work.Go(func() { s.watchExpiry(background) })
 	work.Go(func() { s.watchRevocations(background) })
 	work.Go(func() { s.watchRobots(background) })
+	work.Go(func() { s.watchRefresh(background) })
 	defer work.Wait()
 	defer cancel()
 

@@ -14,8 +14,8 @@ import (
 	"github.com/regward/regward/auth"
 )
 
-// lockWait is how long a command waits for another one that changes the file of
-// robots: each holds it for a moment.
+// lockWait is how long is waited for somebody else who changes a file: each holds
+// it for a moment.
 const lockWait = 10 * time.Second
 
 // tokensFile is the name of the file of robots. The rest of the configuration
@@ -63,17 +63,11 @@ func editRobots(ctx context.Context, path string, change func(data []byte, f *au
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	lock, err := lockRobots(ctx, path+".lock")
+	lock, err := lockFile(ctx, path)
 	if err != nil {
 		return nil, cannotChange(path, err)
 	}
 	defer lock.Close() // which unlocks it
-	// What one left that was killed while it wrote.
-	if left, err := filepath.Glob(filepath.Join(dir, "."+filepath.Base(path)+".*")); err == nil {
-		for _, name := range left {
-			_ = os.Remove(name)
-		}
-	}
 	data, file, err := readRobots(path)
 	if err != nil {
 		return nil, err
@@ -90,26 +84,32 @@ func editRobots(ctx context.Context, path string, change func(data []byte, f *au
 
 // cannotChange says what to do with a file that is read only.
 func cannotChange(path string, err error) error {
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EBUSY) { // the last: mounted by itself, as containers have single files
 		return fmt.Errorf("%s cannot be changed here: %w; change it where it comes from: `regward token create --print` writes an entry to paste", path, err)
 	}
 	return err
 }
 
-// lockRobots waits for a file of its own: the one with the robots is replaced.
-func lockRobots(ctx context.Context, path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+// lockFile lets one process at a time change a file. The lock is on one of its
+// own, PATH.lock, as the file itself is replaced. What somebody left who was
+// killed while writing is removed.
+func lockFile(ctx context.Context, path string) (*os.File, error) {
+	f, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	if info, err := os.Stat(filepath.Dir(path)); err == nil {
-		_ = giveTo(f, info) // else only root can change robots from now on, and is told so
+		_ = giveTo(f, info) // else only root can change it from now on, and is told so
 	}
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	for {
 		held, err := tryLock(f)
 		if held {
+			left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".*"))
+			for _, name := range left {
+				_ = os.Remove(name)
+			}
 			return f, nil
 		}
 		if err == nil {
@@ -117,7 +117,7 @@ func lockRobots(ctx context.Context, path string) (*os.File, error) {
 			case <-time.After(20 * time.Millisecond):
 				continue
 			case <-ctx.Done():
-				err = fmt.Errorf("%s: another command has been changing robots for %v", path, lockWait)
+				err = fmt.Errorf("%s: somebody else has been changing it for %v", path, lockWait)
 			}
 		}
 		_ = f.Close()
