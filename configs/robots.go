@@ -45,4 +45,10 @@ func (k *checker) robots() {
 	for _, e := range all {
 		k.problems = append(k.problems, Problem{File: e.File, Line: e.Line, Col: e.Col, Msg: e.Msg, Fix: e.Fix})
 	}
+	for _, user := range k.users {
+		// The password tells them apart, and rules do; logs and limits per user do not.
+		if _, robot := file.Identity(user); robot {
+			k.maybe("auth.htpasswd", fmt.Sprintf("user %s has the login of a robot: in logs and limits the two are one", user), "name one of them otherwise")
+		}
+	}
 }

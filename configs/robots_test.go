@@ -49,6 +49,16 @@ func TestRobotsAreReadWithTheRest(t *testing.T) {
 	if named, err := parse("auth: {tokens_file: tokens.yaml}\n", false); err != nil || named.Version == before {
 		t.Errorf("robots of all instances are none: %v", err)
 	}
+	// A robot and a person of one login are told apart by all but the records.
+	users := filepath.Join(dir, "htpasswd")
+	if err := os.WriteFile(users, []byte("robot-ci:$2a$10$Y0Zv7rEVzehBfwsvDO7YseuC3Gcs7M8GFDG8iGR1u1eik2wRhZdZa\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err = parse("auth: {htpasswd: htpasswd}\n", false); err != nil || !slices.ContainsFunc(c.Warnings, func(p configs.Problem) bool {
+		return strings.Contains(p.String(), "auth.htpasswd: user robot-ci has the login of a robot: in logs and limits the two are one")
+	}) {
+		t.Errorf("robot-ci in htpasswd, too: not warned of, %v", err)
+	}
 	if c, err = parse("", true); err != nil || c.Auth.Robots != nil {
 		t.Errorf("static: %v", err)
 	}

@@ -343,6 +343,21 @@ func TestKilledCommandsLoseNothing(t *testing.T) {
 	t.Logf("%d of 25 were killed before they were done", killed)
 }
 
+// An entry to paste is alone on standard output, which may go into a file that
+// is in git.
+func TestAnEntryIsPrintedApartFromItsSecret(t *testing.T) {
+	var o, e strings.Builder
+	code := run(t.Context(), []string{"token", "create", "ci", "--repository", "a/**", "--allow", "pull", "--print"}, func(string) string { return "" }, strings.NewReader(""), &o, &e)
+	out, errs := o.String(), e.String()
+	if code != exitDone || strings.Contains(out, "rgw_") || !strings.Contains(errs, "secret   rgw_") {
+		t.Fatalf("%d %s %s", code, out, errs)
+	}
+	f, err := auth.ParseRobots("tokens.yaml", []byte("robots:\n"+out))
+	if err != nil || f.Find("ci") == nil {
+		t.Errorf("%v in %s", err, out)
+	}
+}
+
 func mustNetwork(t *testing.T, text string) netip.Prefix {
 	t.Helper()
 	p, err := auth.ParseNetwork(text)

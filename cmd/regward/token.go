@@ -187,12 +187,15 @@ func (a *app) printMade(made tokenMade, r *auth.Robot) error {
 	if a.json() {
 		return a.printJSON(made)
 	}
-	if made.Entry != "" {
-		fmt.Fprintf(a.stdout, "# below robots: in auth.tokens_file\n%s\n", made.Entry)
+	to := a.stdout
+	if made.Entry != "" { // alone there: with >> it goes into a file, which may be in git
+		fmt.Fprint(a.stdout, made.Entry)
+		fmt.Fprintln(a.stderr, "The entry goes below robots: in auth.tokens_file.")
+		to = a.stderr
 	}
-	fmt.Fprintf(a.stdout, "login    %s\nsecret   %s\nmay      %s\nexpires  %s\n", made.Name, made.Secret, given(r), expiresWords(r.Expires, time.Now()))
+	fmt.Fprintf(to, "login    %s\nsecret   %s\nmay      %s\nexpires  %s\n", made.Name, made.Secret, given(r), expiresWords(r.Expires, time.Now()))
 	if made.OldUntil != nil {
-		fmt.Fprintf(a.stdout, "before   the old secret is good until %s\n", made.OldUntil.Format(clockUTC))
+		fmt.Fprintf(to, "before   the old secret is good until %s\n", made.OldUntil.Format(clockUTC))
 	}
 	_, err := fmt.Fprintln(a.stderr, "The secret is shown this once and kept nowhere: docker login -u "+made.Name+" --password-stdin HOST")
 	return err
