@@ -49,6 +49,8 @@ var places = []struct{ address, names string }{
 	{"198.51.100.23", "ca.example.com"},
 	{"198.51.100.24", "ns.example.com"},
 	{"198.51.100.25", "acme-v02.api.letsencrypt.org"},
+	{"198.51.100.26", "ldap1.example.com"},
+	{"198.51.100.27", "ldap2.example.com"},
 	{"198.51.100.18", "gitlab.example.com registry.gitlab.example.com"},
 	{"203.0.113.10", "storage.example.com"},
 	{"203.0.113.11", "production.cloudflare.docker.com"},

@@ -113,9 +113,20 @@ func (s *slapd) offline(t testing.TB, program, ldif string) {
 // launch starts it, or starts it again after kill.
 func (s *slapd) launch(t testing.TB) *slapd {
 	t.Helper()
+	s.begin(t)
+	s.ready(t)
+	return s
+}
+
+func (s *slapd) begin(t testing.TB) {
+	t.Helper()
 	s.logs = append(s.logs, filepath.Join(s.dir, fmt.Sprintf("log%d", len(s.logs))))
 	s.proc = start(t, s.logs[len(s.logs)-1], nil, slapdProgram(t, "slapd"), "-d", "stats",
 		"-f", filepath.Join(s.dir, "slapd.conf"), "-h", s.ldap+"/ "+s.ldaps+"/")
+}
+
+func (s *slapd) ready(t testing.TB) {
+	t.Helper()
 	eventually(t, "slapd is ready", 30*time.Second, func() error {
 		if err := s.proc.gone(); err != nil {
 			return err
@@ -125,7 +136,6 @@ func (s *slapd) launch(t testing.TB) *slapd {
 		}
 		return nil
 	})
-	return s
 }
 
 // kill ends it as kill -9 does.
