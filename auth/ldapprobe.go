@@ -14,10 +14,11 @@ type LDAPProbe struct {
 	// Without a server that answers, the rest says nothing.
 	Answers bool
 
-	UserBase  error // an *LDAPError: it cannot be searched
-	MadeUp    bool  // user_filter finds somebody for a name that nobody has
-	People    bool  // it finds somebody at all
-	Named     bool  // who has user_name
+	UserBase  error  // an *LDAPError: it cannot be searched
+	MadeUp    bool   // user_filter finds somebody for a name that nobody has
+	People    bool   // it finds somebody at all
+	Named     bool   // who has user_name
+	Twice     string // a name for which it finds more than one
 	GroupBase error
 	Groups    bool // group_filter finds a group with a member at all, or it cannot be told
 	Titled    bool // that has group_name
@@ -53,6 +54,27 @@ func (l *LDAP) probePeople(ctx context.Context, found *LDAPProbe) {
 	somebody, err := l.any(ctx, "user_base", l.o.UserBase, anything(l.o.UserFilter), l.o.UserName)
 	found.UserBase = err
 	found.People, found.Named = somebody > 0, somebody > 1
+	if found.Named && !found.MadeUp {
+		found.Twice = l.twice(ctx)
+	}
+}
+
+// twice is a name that is more than one person's, of a few names that are there.
+func (l *LDAP) twice(ctx context.Context) string {
+	const some = 5
+	s := ldapSearch{
+		base: l.o.UserBase, filter: "(&" + anything(l.o.UserFilter) + "(" + l.o.UserName + "=*))",
+		attributes: []string{l.o.UserName}, most: some, key: "user_base",
+	}
+	people, _, _ := l.pool.search(ctx, s) // that it can be asked is known by now
+	for _, e := range people {
+		name := e.GetEqualFoldAttributeValue(l.o.UserName)
+		s.filter, s.most = fill(l.o.UserFilter, name, ""), 1
+		if _, _, err := l.pool.search(ctx, s); errors.Is(err, errTooManyEntries) {
+			return name
+		}
+	}
+	return ""
 }
 
 func (l *LDAP) probeGroups(ctx context.Context, found *LDAPProbe) {

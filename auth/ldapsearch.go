@@ -19,7 +19,7 @@ type ldapSearch struct {
 
 var errTooManyEntries = errors.New("too many entries")
 
-// search asks one question. Referrals are not followed: they name servers that
+// search asks one question; with errTooManyEntries some of them come, too. Referrals are not followed: they name servers that
 // nobody configured. Entries are read to the end of the answer, but for those
 // beyond what is asked for.
 func (p *ldapPool) search(ctx context.Context, s ldapSearch) (found []*ldap.Entry, server int, err error) {
@@ -37,8 +37,10 @@ func (s ldapSearch) on(c *ldapConn, timeout time.Duration) ([]*ldap.Entry, error
 		Filter: s.filter, Attributes: s.attributes,
 	})
 	switch {
-	case result != nil && len(result.Entries) > s.most, ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded), errors.Is(err, ldap.ErrSizeLimitExceeded):
-		return nil, errTooManyEntries
+	case result == nil:
+		return nil, err
+	case len(result.Entries) > s.most, ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded), errors.Is(err, ldap.ErrSizeLimitExceeded):
+		return result.Entries[:min(len(result.Entries), s.most)], errTooManyEntries
 	case err != nil:
 		return nil, err
 	}

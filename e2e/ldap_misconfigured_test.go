@@ -62,6 +62,7 @@ func TestLDAPMisconfigured(t *testing.T) {
 		{"a wrong base", with(ldapPeople, "ou=staff,"+ldapBase), true, []string{"auth.ldap.user_base", "(32)", "ou=staff," + ldapBase + " does not exist"}},
 		{"a wrong base of groups", with(ldapGroups, "ou=teams,"+ldapBase), true, []string{"auth.ldap.group_base", "(32)", "ou=teams," + ldapBase + " does not exist"}},
 		{"a filter for everybody", with(byUID, `"(|(uid={user})(objectClass=person))"`), true, []string{"auth.ldap.user_filter", "made-up name", "compares {user}"}},
+		{"a filter that finds two", with(byUID, `"(sn={user})"`, "user_base", "user_name: sn\n      user_base"), true, []string{"auth.ldap.user_filter", `more than one entry for "x"`, "no two people share"}},
 		{"another attribute", with(byUID, `"(sAMAccountName={user})"`), true, []string{"auth.ldap.user_filter", "finds nobody", "uid in OpenLDAP"}},
 		{"no such name", with(byUID, byUID+"\n      user_name: description"), true, []string{"auth.ldap.user_name", "no attribute description"}},
 	} {
@@ -76,7 +77,7 @@ func TestLDAPMisconfigured(t *testing.T) {
 			reload.fails(t, tt.says[0])
 			want = http.StatusOK
 		}
-		if tt.what == "another attribute" { // nobody has such a name
+		if tt.what == "another attribute" || tt.what == "a filter that finds two" { // nobody is called dave there
 			want = http.StatusUnauthorized
 		}
 		a := g.logsIn(t, "dave", passwords["dave"])

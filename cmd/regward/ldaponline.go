@@ -111,6 +111,8 @@ func sayPeople(l *configs.LDAP, found auth.LDAPProbe, say reporter) {
 		say(configs.Error, filter, fmt.Sprintf("user_filter %s finds nobody below %s", l.UserFilter, l.UserBase), "write the attribute that names are in, uid in OpenLDAP, sAMAccountName in Active Directory, and let "+whoSearches(l)+" read it")
 	case !found.Named:
 		say(configs.Error, "auth.ldap.user_name", fmt.Sprintf("whom user_filter finds has no attribute %s, at least one of them", l.UserName), "write the one that user_filter compares with, as user_name: sAMAccountName in Active Directory")
+	case found.Twice != "":
+		say(configs.Error, filter, fmt.Sprintf("user_filter %s finds more than one entry for %q: with that name nobody can log in", l.UserFilter, found.Twice), "compare {user} with an attribute that no two people share, or narrow user_base")
 	}
 }
 

@@ -40,6 +40,10 @@ cn: Ann
 sn: x
 uid: ann
 
+dn: cn=Ann,dc=example,dc=com
+objectClass: device
+cn: Ann
+
 dn: ou=teams,dc=example,dc=com
 objectClass: organizationalUnit
 ou: teams
@@ -91,6 +95,7 @@ func TestOnlineAsksLDAP(t *testing.T) {
 		{`{url: GOOD, ca_file: good.pem, ROOT, user_base: people, user_filter: "(uid={user})"}`, "auth.ldap.user_base", "(34)", "write a DN"},
 		{`{url: GOOD, ca_file: good.pem, ROOT, user_base: "ou=people,dc=example,dc=com", user_filter: "(mail={user})"}`, "auth.ldap.user_filter", "finds nobody", "sAMAccountName"},
 		{`{url: GOOD, ca_file: good.pem, ROOT, user_base: "ou=people,dc=example,dc=com", user_filter: "(|(uid=ann)(uid={user}))"}`, "auth.ldap.user_filter", "made-up name", "compares {user}"},
+		{`{url: GOOD, ca_file: good.pem, ROOT, user_base: "dc=example,dc=com", user_filter: "(cn={user})", user_name: cn}`, "auth.ldap.user_filter", `more than one entry for "`, "narrow user_base"},
 		{`{url: GOOD, ca_file: good.pem, ROOT, PEOPLE, user_name: mail}`, "auth.ldap.user_name", "no attribute mail", "sAMAccountName"},
 		{`{url: GOOD, ca_file: good.pem, ROOT, PEOPLE, group_base: "ou=groups,dc=example,dc=com", group_filter: "(member={dn})"}`, "auth.ldap.group_base", "(32)", "write where the groups are"},
 		{`{url: GOOD, ca_file: good.pem, ROOT, PEOPLE, group_base: "ou=teams,dc=example,dc=com", group_filter: "(uniqueMember={dn})"}`, "auth.ldap.group_filter", "finds no group", "(memberUid={user})"},
