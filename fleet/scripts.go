@@ -257,17 +257,22 @@ func script(src string) *redis.Script { return redis.NewScript(src) }
 // errNonsense is an answer that no Redis would give us.
 var errNonsense = errors.New("redis: an answer that makes no sense")
 
-// call runs a script. All of them answer a list of texts.
-func (f *Fleet) call(ctx context.Context, s *redis.Script, keys []string, args ...any) (answer []string, err error) {
+// call runs a script, for as long as a call may take.
+func (f *Fleet) call(ctx context.Context, s *redis.Script, keys []string, args ...any) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, f.o.Timeout)
+	defer cancel()
+	return run(ctx, f.o.Client, s, keys, args...)
+}
+
+// run runs a script. All of them answer a list of texts.
+func run(ctx context.Context, c redis.Scripter, s *redis.Script, keys []string, args ...any) (answer []string, err error) {
 	defer func() {
 		// The client was written for servers that mean well.
 		if r := recover(); r != nil {
 			answer, err = nil, fmt.Errorf("%w: reading it panicked", errNonsense)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(ctx, f.o.Timeout)
-	defer cancel()
-	return s.Run(ctx, f.o.Client, keys, args...).StringSlice()
+	return s.Run(ctx, c, keys, args...).StringSlice()
 }
 
 func flag(b bool) string {

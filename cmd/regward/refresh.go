@@ -33,6 +33,9 @@ type serverRefresh struct {
 // openRefresh reads nothing yet: token.refresh may be off.
 func (s *server) openRefresh(cfg *configs.Config) {
 	var store auth.RefreshStore = newRefreshFile(filepath.Join(cfg.StateDir, refreshName), s.now, s.log)
+	if s.shared.client != nil {
+		store = newRefreshRedis(s.shared.client, s.shared.breaker, &cfg.Redis, s.now)
+	}
 	s.refresh.tokens = auth.NewRefreshing(store, s.cache, s.now)
 	s.refresh.ended, s.refresh.poke = map[string]time.Time{}, make(chan struct{}, 1)
 }
