@@ -37,7 +37,9 @@ func entries() string {
 		}
 		b.WriteString("\n")
 	}
-	group("dev", "uid=Ann,"+people, "uid=o (brien*,"+people)
+	jane := `cn=Doe\, Jane (night),` + people
+	fmt.Fprintf(&b, "dn: %s\nobjectClass: inetOrgPerson\ncn: Doe, Jane (night)\nsn: Doe\nuid: jane\nuserPassword: jane's own\n\n", jane)
+	group("dev", jane, "uid=Ann,"+people, "uid=o (brien*,"+people)
 	group("ops (night)", "uid=Ann,"+people)
 	group("all", "cn=dev,"+teams, "uid=bob,"+people, "cn=loop,"+teams)
 	group("loop", "cn=all,"+teams)
@@ -102,6 +104,7 @@ func TestLDAPLogins(t *testing.T) {
 		{"no groups", plain, "bob", "bob's own", "bob", []string{"all"}, nil},
 		{"groups are not looked up", without, "ann", "Ann's own", "ann", nil, nil},
 		{"a name with a filter's own letters", plain, "o (brien*", "o (brien*'s own", "o (brien*", []string{"dev"}, nil},
+		{"a DN with a filter's own letters", nested, "jane", "jane's own", "jane", []string{"all", "dev", "loop"}, nil},
 		{"wrong", plain, "ann", "no", "", nil, auth.ErrRejected},
 		{"another's", plain, "ann", "bob's own", "", nil, auth.ErrRejected},
 		{"without a password", plain, "ann", "", "", nil, auth.ErrRejected},

@@ -18,6 +18,9 @@ import (
 // they are up to a hundred times as many, for each has a packet of its own.
 const MaxLDAPAnswer = 512 << 10
 
+// maxStartTLS is how many bytes may come before TLS, from whoever is in between.
+const maxStartTLS = 4 << 10
+
 // startTLS is the request of RFC 4511, 4.14.1, as message 1.
 const startTLS = "\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037"
 
@@ -62,15 +65,19 @@ func (s *ldapServer) dial(ctx context.Context, timeout time.Duration) (*ldapConn
 		return nil, s.failed("connect", cause(ctx, err))
 	}
 	wire := &ldapWire{Conn: raw}
-	wire.left.Store(MaxLDAPAnswer)
 	ended := context.AfterFunc(ctx, func() { _ = raw.Close() })
 	defer ended()
 	if s.plain {
+		wire.left.Store(maxStartTLS)
 		if err := askForTLS(wire); err != nil {
 			_ = raw.Close()
+			if errors.Is(err, errLDAPAnswer) { // says nothing about anybody's answers
+				err = fmt.Errorf("more than %d bytes before TLS", maxStartTLS)
+			}
 			return nil, s.failed("starttls", cause(ctx, err))
 		}
 	}
+	wire.left.Store(MaxLDAPAnswer)
 	secured := tls.Client(wire, s.tls)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()

@@ -28,6 +28,12 @@ type Entry struct {
 // and the result code for each question. It speaks TLS, with a certificate of ca.
 func Fake(t testing.TB, answer func(Question) ([]Entry, int)) (url string, ca []byte) {
 	t.Helper()
+	return Raw(t, func(c net.Conn) { serve(c, answer) })
+}
+
+// Raw is whatever speaks TLS: each connection is talk's, and closed after it.
+func Raw(t testing.TB, talk func(net.Conn)) (url string, ca []byte) {
+	t.Helper()
 	dir := t.TempDir()
 	ca = writeCertificates(t, dir, []string{"127.0.0.1"}, false)
 	cert, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"))
@@ -45,14 +51,16 @@ func Fake(t testing.TB, answer func(Question) ([]Entry, int)) (url string, ca []
 			if err != nil {
 				return
 			}
-			go serve(c, answer)
+			go func() {
+				defer c.Close()
+				talk(c)
+			}()
 		}
 	}()
 	return "ldaps://" + l.Addr().String(), ca
 }
 
 func serve(c net.Conn, answer func(Question) ([]Entry, int)) {
-	defer c.Close()
 	for {
 		p, err := ber.ReadPacket(c)
 		if err != nil || len(p.Children) < 2 {
