@@ -3,7 +3,6 @@ package auth_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -96,25 +95,5 @@ func TestLDAPOptionsThatCannotBe(t *testing.T) {
 		if _, err := auth.NewLDAP(o); err == nil {
 			t.Errorf("%s: no error", what)
 		}
-	}
-}
-
-func BenchmarkLDAPLogin(b *testing.B) {
-	s := slapdtest.Start(b, slapdtest.Options{LDIF: entries()})
-	chain := auth.NewChain(mustLDAP(b, ldapOptions(s)))
-	for _, cached := range []bool{true, false} {
-		b.Run(fmt.Sprint("cached=", cached), func(b *testing.B) {
-			k := auth.NewCache(10_000, time.Now)
-			times := auth.CacheTimes{}
-			if cached {
-				times.TTL = time.Hour
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, _, err := k.Login(context.Background(), chain, auth.NewBasic("ann", "Ann's own"), times, nil); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
 	}
 }
