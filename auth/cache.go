@@ -176,7 +176,7 @@ func (k *Cache) Login(ctx context.Context, by Authenticator, c Credential, t Cac
 			id, err = l.share(f.id)
 			return id, true, err
 		case !f.refused && !l.mayDo(f):
-			return Identity{}, false, f.err
+			return Identity{}, true, f.err
 		}
 		// The leader was refused for its own sake. Ask for ours before trying.
 		if err := l.admit(); err != nil {

@@ -52,9 +52,9 @@ type Handler struct {
 	large      *buffers
 
 	overrides overrides
+	unsaid    unsaid
 	shared    *sharedState
 	talk      talk
-	unsaid    unsaid
 	one       oneAddress
 	tagLocks  tagLocks
 
@@ -78,6 +78,9 @@ func New(o Options) *Handler {
 	h := &Handler{Options: o, shared: shared, talk: newTalk(), pause: sleep, tagPatience: tagPatience, refusals: newRefusals(maxRefusals), challenged: newRefusals(maxChallenged),
 		free: newFreePulls(), notes: newNotes(o.Shared), small: newBuffers(smallBuffer), large: newBuffers(largeBuffer)}
 	h.metrics = newMetrics(h)
+	if o.Cache != nil {
+		o.Cache.OnUnsaid(h.warnUnsaid)
+	}
 	return h
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,11 +114,14 @@ func (a *app) explain(ctx context.Context, q question) error {
 
 // explainer is a loaded configuration and the caller it is asked about.
 type explainer struct {
-	cfg      *configs.Config
-	settings proxy.Settings
-	caller   auth.Caller
-	provider string // what --password-stdin found out
-	rejected bool
+	cfg        *configs.Config
+	settings   proxy.Settings
+	caller     auth.Caller
+	repository string
+	provider   string      // what is known of the caller's login
+	logins     []loginSaid // what --password-stdin found out
+	rejected   bool        // nobody logs in so
+	unsaid     error       // nobody could say
 }
 
 // newExplainer loads the configuration; only a password needs more of it than
@@ -127,7 +131,7 @@ func (a *app) newExplainer(q question) (*explainer, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &explainer{}
+	x := &explainer{repository: q.repository}
 	if x.cfg, err = src.load(!q.passwordStdin); err != nil {
 		return nil, err
 	}
@@ -150,8 +154,14 @@ func (a *app) newExplainer(q question) (*explainer, error) {
 	}
 	x.caller.Identity = x.identity(q.user, q.groups)
 	if !q.passwordStdin && q.user != "" {
-		if x.provider = x.whereLogins(q.repository); x.provider == "" {
-			x.provider = x.stranger()
+		switch robot := x.robot(x.caller.Name); {
+		case robot != nil:
+			x.provider = robotFault(robot, x.caller.Addr)
+			x.rejected = x.provider != ""
+		default:
+			if x.provider = x.whereLogins(q.repository); x.provider == "" {
+				x.provider = x.stranger()
+			}
 		}
 	}
 	return x, nil
@@ -160,8 +170,8 @@ func (a *app) newExplainer(q question) (*explainer, error) {
 // stranger says that nobody can log in by the caller's name, "" if somebody can
 // or the file cannot be looked at: the rules are explained all the same.
 func (x *explainer) stranger() string {
-	if _, robot := x.cfg.Auth.Robots.Identity(x.caller.Identity.Name); robot || x.cfg.Auth.Htpasswd == "" {
-		return ""
+	if known := askedBefore(&x.cfg.Auth); !slices.Equal(known, []string{"htpasswd"}) || len(x.cfg.Auth.OIDC) > 0 || x.cfg.TLS.ClientCAFile != "" {
+		return "" // somebody else may know the name
 	}
 	data, err := readBounded(x.cfg.Auth.Htpasswd)
 	if err != nil {
@@ -191,40 +201,6 @@ func (x *explainer) identity(user string, groups []string) auth.Identity {
 	return auth.Identity{Name: user, Groups: slices.Compact(all)}
 }
 
-// login checks the password for real, where there is one to check.
-func (x *explainer) login(ctx context.Context, a *app, q question) error {
-	if !q.passwordStdin {
-		return nil
-	}
-	password, err := a.readPassword()
-	if err != nil {
-		return err
-	}
-	asked := x.asked(q.repository)
-	if x.settings.Logins == nil && asked != nil {
-		return x.ask(ctx, asked, q.user, password)
-	}
-	if x.settings.Logins == nil {
-		x.provider, x.rejected = "nobody can log in: the configuration names no provider of logins", true
-		return nil
-	}
-	id, err := x.settings.Logins.Authenticate(ctx, auth.NewBasic(q.user, password))
-	switch {
-	case err == nil:
-		x.provider = fmt.Sprintf("%s says the password of %s is right", id.Via, id.Name)
-		x.caller.Identity = x.identity(id.Name, append(id.Groups, q.groups...))
-	case errors.Is(err, auth.ErrNotMine) && asked != nil:
-		return x.ask(ctx, asked, q.user, password)
-	case errors.Is(err, auth.ErrRejected):
-		x.provider, x.rejected = fmt.Sprintf("htpasswd says: wrong user name or password for %s", q.user), true
-	case errors.Is(err, auth.ErrNotMine):
-		x.provider, x.rejected = fmt.Sprintf("no provider knows %s", q.user), true
-	default:
-		return err
-	}
-	return nil
-}
-
 // ruleStep is one rule that explain looked at.
 type ruleStep struct {
 	Rule    string `json:"rule"`
@@ -235,11 +211,12 @@ type ruleStep struct {
 
 // explanation is what explain prints as JSON about one access.
 type explanation struct {
-	Verdict    string `json:"verdict"`
-	Caller     string `json:"caller"`
-	Login      string `json:"login,omitempty"`
-	Action     string `json:"action"`
-	Repository string `json:"repository"`
+	Verdict    string      `json:"verdict"`
+	Caller     string      `json:"caller"`
+	Login      string      `json:"login,omitempty"`
+	Logins     []loginSaid `json:"logins,omitempty"`
+	Action     string      `json:"action"`
+	Repository string      `json:"repository"`
 	place
 	Tag       string     `json:"tag,omitempty"`
 	Decision  string     `json:"decision"`
@@ -273,7 +250,7 @@ func (a *app) explainAccess(ctx context.Context, x *explainer, q question) error
 		}
 	}
 	e := explanation{
-		Verdict: decision.Verdict.String(), Caller: x.caller.String(), Login: x.provider,
+		Verdict: decision.Verdict.String(), Caller: x.caller.String(), Login: x.provider, Logins: x.logins,
 		Action: action.String(), Repository: q.repository, place: where, Tag: q.tag,
 		Decision: decision.String(), Rule: decision.Rule, Rules: []ruleStep{}, Limits: []string{},
 	}
@@ -282,6 +259,9 @@ func (a *app) explainAccess(ctx context.Context, x *explainer, q question) error
 	}
 	if x.rejected {
 		e.Verdict, e.Decision, e.Rule = "denied", x.provider, ""
+	}
+	if x.unsaid != nil {
+		e.Verdict = "unknown"
 	}
 	if e.Verdict == "allowed" {
 		e.Immutable = x.kept(want)
@@ -300,7 +280,7 @@ func (a *app) explainAccess(ctx context.Context, x *explainer, q question) error
 		err = a.printExplanation(e)
 	}
 	if err == nil && e.Verdict != "allowed" {
-		err = errTold
+		err = cmp.Or(x.unsaid, errTold)
 	}
 	return err
 }
@@ -322,6 +302,7 @@ func (a *app) printExplanation(e explanation) error {
 	if e.Login != "" && e.Login != e.Decision {
 		fmt.Fprintf(&b, "login:\n  %s\n", e.Login)
 	}
+	printLogins(&b, e.Logins)
 	if len(e.Rules) > 0 {
 		fmt.Fprintln(&b, "rules:")
 	}

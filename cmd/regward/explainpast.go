@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/regward/regward/auth"
 	"github.com/regward/regward/configs"
 	"github.com/regward/regward/proxy"
 )
@@ -98,6 +99,7 @@ const maxLogLine = 1 << 20
 type auditLine struct {
 	proxy.Refusal
 	Event string `json:"msg"`
+	Via   string `json:"via"`
 }
 
 // refusalsOfLog reads an audit log; lines of other logs among it are skipped.
@@ -156,8 +158,14 @@ func (l *auditLine) refused() bool {
 	case "login_failed":
 		fill("wrong_password")
 		l.Action, l.Credential = "login", "wrong password: "+l.User
-		if l.Reason == "bad_certificate" {
+		switch l.Reason {
+		case "bad_certificate":
 			l.Credential = "bad certificate: " + l.User
+		case "expired_robot", "rotated_secret", "robot_elsewhere":
+			l.Credential = strings.ReplaceAll(l.Reason, "_", " ")
+		}
+		if l.Detail != "" && l.Via != "" {
+			l.Detail = l.Via + ": " + l.Detail
 		}
 		if l.Status == 0 {
 			l.Status = http.StatusUnauthorized
@@ -226,6 +234,18 @@ func likely(r *proxy.Refusal) string {
 		return "no credential sent: " + login + "; for a pod, " + secret
 	case "wrong_password":
 		return "the password typed or saved is wrong: " + login + " again; for a pod, renew its imagePullSecret"
+	case "unknown_user":
+		return "nobody has that name: is it spelled as the provider has it? For an issuer's token it is " + auth.OIDCUser + "; for a robot, robot-NAME"
+	case "account_barred":
+		return "the password may be right: whoever looks after the directory has to unlock or renew the account"
+	case "token_expired":
+		return "a job asked its issuer for a token too early: ask right before the login; is a clock wrong?"
+	case "wrong_audience":
+		return "the job's token is for somebody else: ask the issuer for one with the audience in auth.oidc"
+	case "wrong_token":
+		return "the token is not by an issuer of auth.oidc, or lacks what is required there; regward explain --user " + auth.OIDCUser + " --password-stdin says which"
+	case "login_provider":
+		return "whoever knows the login could not be asked: regward validate --online says what is wrong"
 	case "bad_certificate":
 		return "the client certificate on that machine is not good any more, or was never one for here: renew it, take it away, or " + login
 	case "too_many_failed_logins":
@@ -286,6 +306,8 @@ func credentialWords(r *proxy.Refusal) string {
 	switch {
 	case sentNothing(r):
 		return "user: anonymous (no credential sent)"
+	case strings.HasPrefix(r.Credential, "wrong password: ") && strings.Contains(" account_barred token_expired wrong_audience wrong_token ", " "+r.Reason+" "):
+		return "user: " + strings.TrimPrefix(r.Credential, "wrong password: ") + " (" + strings.ReplaceAll(r.Reason, "_", " ") + ")"
 	case r.Reason == "wrong_password" || strings.HasPrefix(r.Credential, "wrong password"):
 		return "user: " + strings.TrimPrefix(r.Credential, "wrong password: ") + " (wrong password)"
 	case strings.HasPrefix(r.Credential, "locked out: "):
@@ -355,6 +377,8 @@ func printTold(w io.Writer, t *told, answer refusalsAnswer) {
 	switch {
 	case t.Decision != "":
 		fmt.Fprintln(w, harmless(indent+t.Decision))
+	case t.Detail != "":
+		fmt.Fprintln(w, harmless(indent+t.Detail))
 	case t.Message != "":
 		fmt.Fprintln(w, harmless(indent+t.Message))
 	}

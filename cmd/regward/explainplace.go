@@ -1,14 +1,12 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/regward/regward/auth"
 	"github.com/regward/regward/configs"
-	"github.com/regward/regward/proxy"
 )
 
 // place is where a repository is, for people: nothing but its name if there is
@@ -97,41 +95,10 @@ func (x *explainer) whereLogins(repository string) string {
 		return fmt.Sprintf("%s is a login of regward's own: it is refused, and no upstream is asked", x.caller.Name)
 	case u.Passthrough():
 		return fmt.Sprintf("the login goes on to upstream %s, which has to allow it too", u.Name)
-	case x.cfg.Auth.Htpasswd != "":
-		return fmt.Sprintf("logins that are not in htpasswd are asked of upstream %s", u.Name)
+	case len(askedBefore(&x.cfg.Auth)) > 0:
+		return fmt.Sprintf("logins that %s does not know are asked of upstream %s", strings.Join(askedBefore(&x.cfg.Auth), ", "), u.Name)
 	}
 	return fmt.Sprintf("logins are asked of upstream %s", u.Name)
-}
-
-// ask tries a login at the upstream, once, and only if that can tell a good one
-// from a made-up one.
-func (x *explainer) ask(ctx context.Context, asked *configs.Upstream, user, password string) error {
-	if x.ownAccount(user) {
-		x.provider, x.rejected = x.whereLogins(""), true
-		return nil
-	}
-	s := buildUpstream(asked, x.cfg)
-	s.Username, s.Password, s.Passthrough = user, password, false
-	up, err := proxy.NewUpstream(s, proxy.UpstreamOptions{})
-	if err != nil {
-		return err
-	}
-	defer up.Close()
-	ctx, cancel := context.WithTimeout(ctx, onlineFor)
-	defer cancel()
-	if err := up.ProbeLogins(ctx); err != nil {
-		return fmt.Errorf("upstream %s: %w", asked.Name, err)
-	}
-	probe, err := up.Probe(ctx)
-	switch {
-	case err != nil:
-		return fmt.Errorf("upstream %s: %w", asked.Name, err)
-	case probe.Login != "":
-		x.provider, x.rejected = fmt.Sprintf("upstream %s says: %s", asked.Name, probe.Login), true
-	default:
-		x.provider = fmt.Sprintf("upstream %s says the password of %s is right", asked.Name, user)
-	}
-	return nil
 }
 
 // recorded is what logs call a repository, and the one hostname it is for, as

@@ -11,16 +11,17 @@ import (
 
 // rights is what explain prints as JSON about one caller.
 type rights struct {
-	Caller string   `json:"caller"`
-	Login  string   `json:"login,omitempty"`
-	Pull   []string `json:"pull"`
-	Push   []string `json:"push"`
-	Delete []string `json:"delete"`
-	Except []string `json:"except"` // rules that deny some of it, or keep tags from being moved
+	Caller string      `json:"caller"`
+	Login  string      `json:"login,omitempty"`
+	Logins []loginSaid `json:"logins,omitempty"`
+	Pull   []string    `json:"pull"`
+	Push   []string    `json:"push"`
+	Delete []string    `json:"delete"`
+	Except []string    `json:"except"` // rules that deny some of it, or keep tags from being moved
 }
 
 func (a *app) explainCaller(x *explainer) error {
-	r := rights{Caller: x.caller.String(), Login: x.provider, Except: []string{}}
+	r := rights{Caller: x.caller.String(), Login: x.provider, Logins: x.logins, Except: []string{}}
 	if !x.rejected {
 		r.Pull = x.settings.Policy.Patterns(&x.caller, auth.Pull)
 		r.Push = x.settings.Policy.Patterns(&x.caller, auth.Push)
@@ -37,6 +38,7 @@ func (a *app) explainCaller(x *explainer) error {
 			return err
 		}
 	} else {
+		printLogins(a.stdout, r.Logins)
 		if r.Login != "" {
 			fmt.Fprintln(a.stdout, r.Login)
 		}
@@ -52,10 +54,7 @@ func (a *app) explainCaller(x *explainer) error {
 			fmt.Fprintf(a.stdout, "  except  %s\n", line)
 		}
 	}
-	if x.rejected {
-		return errTold
-	}
-	return nil
+	return x.end()
 }
 
 // whoMay is what explain prints as JSON about one repository and action.
@@ -138,7 +137,7 @@ func (x *explainer) who(q question, action auth.Action) whoMay {
 			covered[u] = true
 		}
 		if !login {
-			w.Who = append(w.Who, strings.TrimSpace("group "+g+" "+parens(members)))
+			w.Who = append(w.Who, strings.TrimSpace("group "+g+" "+parens(append(slices.Clone(members), x.tokensOf(g)...))))
 		}
 	}
 	for _, u := range users {
@@ -149,7 +148,38 @@ func (x *explainer) who(q question, action auth.Action) whoMay {
 			w.Not = append(w.Not, u)
 		}
 	}
+	x.whichRobots(&w, anyone && login, may)
 	return w
+}
+
+// whichRobots lists the robots that may: of everybody they are, unless a rule
+// says otherwise.
+func (x *explainer) whichRobots(w *whoMay, everybody bool, may func(auth.Identity) bool) {
+	if x.cfg.Auth.Robots == nil {
+		return
+	}
+	for i := range x.cfg.Auth.Robots.Robots {
+		r := &x.cfg.Auth.Robots.Robots[i]
+		id, _ := x.cfg.Auth.Robots.Identity(r.Login())
+		switch allowed := may(id); {
+		case allowed && robotFault(r, x.caller.Addr) != "":
+			w.Not = append(w.Not, r.Login()+" ("+robotFault(r, x.caller.Addr)+")")
+		case allowed && !everybody:
+			w.Who = append(w.Who, r.Login())
+		case !allowed && everybody:
+			w.Not = append(w.Not, r.Login())
+		}
+	}
+}
+
+// tokensOf names the issuers whose tokens are all in a group.
+func (x *explainer) tokensOf(group string) (names []string) {
+	for _, o := range x.cfg.Auth.OIDC {
+		if slices.Contains(o.Groups, group) {
+			names = append(names, "all tokens of "+o.Name)
+		}
+	}
+	return names
 }
 
 func parens(names []string) string {

@@ -77,9 +77,9 @@ func (a *app) newPassword() (string, error) {
 	return string(typed[0]), nil
 }
 
-// readPassword reads the first line of stdin.
+// readPassword reads the first line of stdin, which may be a token.
 func (a *app) readPassword() (string, error) {
-	line, err := bufio.NewReader(io.LimitReader(a.stdin, auth.MaxPassword+2)).ReadString('\n')
+	line, err := bufio.NewReader(io.LimitReader(a.stdin, auth.MaxToken+2)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}

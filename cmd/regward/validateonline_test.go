@@ -137,8 +137,8 @@ func TestOnlineMindsCallersWithoutALogin(t *testing.T) {
 func TestExplainAsksTheUpstream(t *testing.T) {
 	for _, tt := range []struct{ user, right, want string }{
 		{"ann", "ann:open sesame", "upstream nexus says the password of ann is right"},
-		{"ann", "ann:other", `upstream nexus says: /v2/ refuses the login "ann"`},
-		{"ann", "", "upstream nexus: logins cannot be checked"},
+		{"ann", "ann:other", "upstream nexus says: wrong password: clients get 401"},
+		{"ann", "", "upstream nexus cannot say whether the login is good: logins cannot be checked: the upstream takes any login"},
 		{"regward", "regward:open sesame", "regward is a login of regward's own"},
 	} {
 		s := httptest.NewServer(basic(tt.right, ""))
