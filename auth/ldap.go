@@ -180,9 +180,21 @@ type ldapUser struct {
 	server int    // that told of it
 }
 
-// find searches for the one entry that user stands for.
+// find searches for the one entry that user stands for at a login.
 func (l *LDAP) find(ctx context.Context, user string) (ldapUser, error) {
-	filter := fill(l.o.UserFilter, user, "")
+	return l.findBy(ctx, fill(l.o.UserFilter, user, ""), user)
+}
+
+// findAgain searches for whom a login gave a name to. That may have been by
+// another one: user_filter may compare addresses, and user_name be uid.
+func (l *LDAP) findAgain(ctx context.Context, name string) (ldapUser, error) {
+	if strings.Contains(l.o.UserFilter, ":=") { // what such a rule compares with cannot be left open
+		return l.find(ctx, name)
+	}
+	return l.findBy(ctx, "(&"+anything(l.o.UserFilter)+"("+l.o.UserName+"="+ldap.EscapeFilter(name)+"))", name)
+}
+
+func (l *LDAP) findBy(ctx context.Context, filter, user string) (ldapUser, error) {
 	found, server, err := l.pool.search(ctx, ldapSearch{
 		base: l.o.UserBase, filter: filter, most: 1, key: "user_base",
 		attributes: []string{l.o.UserName, "userAccountControl", "nsAccountLock"},

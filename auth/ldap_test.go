@@ -291,6 +291,34 @@ func TestLDAPPoolIsBounded(t *testing.T) {
 	}
 }
 
+// Who logged in by one name is found again by the other, with the groups of now.
+func TestLDAPRenewal(t *testing.T) {
+	s := slapdtest.Start(t, slapdtest.Options{LDIF: entries()})
+	o := ldapOptions(s)
+	for _, filter := range []string{"(uid={user})", "(cn={user})", "(&(objectClass=person)(|(sn={user})(uid={user})))", "(uid:caseIgnoreMatch:={user})"} {
+		o.UserFilter = filter
+		l := mustLDAP(t, o)
+		id, err := ldapLogin(l, "jane", "jane's own")
+		if filter == "(cn={user})" {
+			id, err = ldapLogin(l, "Doe, Jane (night)", "jane's own")
+		}
+		if err != nil || id.Name != "jane" {
+			t.Errorf("%s: %+v, %v", filter, id, err)
+			continue
+		}
+		if again, err := l.Renew(context.Background(), id); err != nil || !cmp.Equal(again, id) {
+			t.Errorf("%s: got %+v, %v, want %+v", filter, again, err, id)
+		}
+		for _, name := range []string{"eve", "*", "jane)(uid=*", "twin"} {
+			other := id
+			other.Name = name
+			if _, err := l.Renew(context.Background(), other); err == nil || (name != "twin") != errors.Is(err, auth.ErrRejected) {
+				t.Errorf("%s: %s: got %v", filter, name, err)
+			}
+		}
+	}
+}
+
 func TestLDAPProofs(t *testing.T) {
 	s := slapdtest.Start(t, slapdtest.Options{LDIF: entries()})
 	o := ldapOptions(s)

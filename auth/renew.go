@@ -56,7 +56,7 @@ func (l *LDAP) Renew(ctx context.Context, id Identity) (Identity, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, MaxRemoteTime)
 	defer cancel()
-	who, err := l.find(ctx, id.Name)
+	who, err := l.findAgain(ctx, id.Name)
 	switch {
 	case errors.Is(err, ErrNotMine):
 		return Identity{}, &Rejection{Via: viaLDAP, Reason: "the user is not there any more", Word: UnknownUser}
