@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 )
 
 // Step is one rule looked at by Explain.
@@ -224,6 +225,9 @@ func (r *Rule) keeps(c *Caller, want *Access) (Pattern, Subject, string) {
 func (r *Rule) stranger(c *Caller) string {
 	if len(r.Subjects) == 1 && r.Subjects[0].kind == group && !c.Anonymous() && !c.robot() {
 		return fmt.Sprintf("%s is not in group %s", Caller{Identity: Identity{Name: c.Name}}, r.Subjects[0].name)
+	}
+	if c.robot() && slices.Contains(r.Subjects, Subject{user, c.Name}) {
+		return fmt.Sprintf("%s is a robot, and no user: token:%s means it", c, strings.TrimPrefix(c.Name, robotPrefix))
 	}
 	return fmt.Sprintf("%s is not %s", c, join(r.Subjects, Subject.words))
 }

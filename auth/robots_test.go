@@ -270,6 +270,13 @@ func TestRobotsMayWhatTheyWereGiven(t *testing.T) {
 			t.Errorf("%s %v %s: %d steps about what it was given", tt.who, tt.action, tt.repo, own)
 		}
 	}
+	named, err := auth.NewPolicy([]auth.Rule{rule("user:robot-ci", "**", auth.Pull)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, steps := named.Explain(&ci, []auth.Access{{Repository: "x", Action: auth.Pull}}); steps[0].Why != "robot-ci is a robot, and no user: token:ci means it" {
+		t.Errorf("a rule for a user of the robot's login: %s", steps[0].Why)
+	}
 	if got := p.Patterns(&ci, auth.Push); !cmp.Equal(got, []string{"coolteam/**", "library/alpine"}) {
 		t.Errorf("ci may push to %q", got)
 	}

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/regward/regward/auth"
 )
@@ -45,10 +47,41 @@ func (k *checker) robots() {
 	for _, e := range all {
 		k.problems = append(k.problems, Problem{File: e.File, Line: e.Line, Col: e.Col, Msg: e.Msg, Fix: e.Fix})
 	}
-	for _, user := range k.users {
-		// The password tells them apart, and rules do; logs and limits per user do not.
-		if _, robot := file.Identity(user); robot {
-			k.maybe("auth.htpasswd", fmt.Sprintf("user %s has the login of a robot: in logs and limits the two are one", user), "name one of them otherwise")
+}
+
+// isRobot reports whether a robot logs in by a name.
+func (k *checker) isRobot(name string) bool {
+	_, is := k.Auth.Robots.Identity(k.fold(name))
+	return is
+}
+
+// warnRobots: a robot is no user and in no group, even if a person has its
+// login. The password tells the two apart, and rules do; logs and limits do not.
+func (k *checker) warnRobots() {
+	for _, name := range k.users {
+		if k.isRobot(name) {
+			k.maybe("auth.htpasswd", fmt.Sprintf("user %s has the login of a robot: in logs and limits the two are one", name), "name one of them otherwise")
 		}
 	}
+	for _, group := range slices.Sorted(maps.Keys(k.Groups)) {
+		for i, name := range k.Groups[group] {
+			if k.isRobot(name) && !slices.Contains(k.users, k.fold(name)) {
+				k.maybe(k.entry("groups."+group, i), name+" is a robot, and robots are in no group", "name it where the group is: "+k.tokenOf(name))
+			}
+		}
+	}
+}
+
+// warnRobotUsers: whom a rule or a limit takes for users.
+func (k *checker) warnRobotUsers(path string, subjects []auth.Subject) {
+	for j, s := range subjects {
+		if s.Kind() == "user" && k.isRobot(s.Name()) && !slices.Contains(k.users, k.fold(s.Name())) {
+			k.maybe(k.entry(path, j), s.Name()+" is a robot, and no user", "write "+k.tokenOf(s.Name()))
+		}
+	}
+}
+
+// tokenOf is the subject that means a robot.
+func (k *checker) tokenOf(login string) string {
+	return "token:" + k.Auth.Robots.Find(k.fold(login)).Name
 }

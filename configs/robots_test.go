@@ -51,14 +51,23 @@ func TestRobotsAreReadWithTheRest(t *testing.T) {
 	}
 	// A robot and a person of one login are told apart by all but the records.
 	users := filepath.Join(dir, "htpasswd")
+	const ann = "ann:$2a$10$Y0Zv7rEVzehBfwsvDO7YseuC3Gcs7M8GFDG8iGR1u1eik2wRhZdZa\n"
 	if err := os.WriteFile(users, []byte("robot-ci:$2a$10$Y0Zv7rEVzehBfwsvDO7YseuC3Gcs7M8GFDG8iGR1u1eik2wRhZdZa\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c, err = parse("auth: {htpasswd: htpasswd}\n", false); err != nil || !slices.ContainsFunc(c.Warnings, func(p configs.Problem) bool {
-		return strings.Contains(p.String(), "auth.htpasswd: user robot-ci has the login of a robot: in logs and limits the two are one")
-	}) {
-		t.Errorf("robot-ci in htpasswd, too: not warned of, %v", err)
+	warned := func(more, want string) {
+		t.Helper()
+		c, err := parse("auth: {htpasswd: htpasswd}\n"+more, false)
+		if err != nil || !slices.ContainsFunc(c.Warnings, func(p configs.Problem) bool { return strings.Contains(p.String(), want) }) {
+			t.Errorf("not warned of: %s, %v", want, err)
+		}
 	}
+	warned("", "auth.htpasswd: user robot-ci has the login of a robot: in logs and limits the two are one")
+	if err := os.WriteFile(users, []byte(ann), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	warned("groups: {robots: [ann, robot-ci]}\n", "groups.robots[1]: robot-ci is a robot, and robots are in no group\n\tfix: name it where the group is: token:ci")
+	warned("limits: [{name: ci, subjects: [user:Robot-ci], count: pulls, rate: 1/s}]\n", "limits[0].subjects[0]: Robot-ci is a robot, and no user\n\tfix: write token:ci")
 	if c, err = parse("", true); err != nil || c.Auth.Robots != nil {
 		t.Errorf("static: %v", err)
 	}

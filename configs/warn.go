@@ -32,6 +32,7 @@ func (k *checker) warn() {
 		}
 	}
 	k.warnLogins()
+	k.warnRobots()
 	k.warnReplaced()
 	for i, l := range k.Limits {
 		if l.Where == "built in" {
@@ -230,13 +231,14 @@ func (k *checker) anyGroups() bool {
 // warnUsers: where only a file says who there is, whoever is not in it can never
 // come.
 func (k *checker) warnUsers(path string, subjects []auth.Subject) {
+	k.warnRobotUsers(path, subjects)
 	elsewhere := k.Auth.Upstream != "" || k.Auth.LDAP.Set() || k.Auth.Webhook.URL != "" || len(k.Auth.OIDC) > 0 || k.TLS.ClientCAFile != ""
 	if k.users == nil || elsewhere || slices.ContainsFunc(k.Upstreams, func(u Upstream) bool { return u.Passthrough() }) {
 		return
 	}
 	for j, s := range subjects {
 		name := k.fold(s.Name())
-		if s.Kind() != "user" || slices.Contains(k.users, name) {
+		if s.Kind() != "user" || slices.Contains(k.users, name) || k.isRobot(name) {
 			continue
 		}
 		fix := "add the user to " + k.Auth.Htpasswd + ": regward hash-password --user " + s.Name()
