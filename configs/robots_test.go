@@ -67,7 +67,7 @@ func TestRobotsAreReadWithTheRest(t *testing.T) {
 		t.Fatal(err)
 	}
 	warned("groups: {robots: [ann, robot-ci]}\n", "groups.robots[1]: robot-ci is a robot, and robots are in no group\n\tfix: name it where the group is: token:ci")
-	warned("limits: [{name: ci, subjects: [user:Robot-ci], count: pulls, rate: 1/s}]\n", "limits[0].subjects[0]: Robot-ci is a robot, and no user\n\tfix: write token:ci")
+	warned("limits: [{name: ci, subjects: [user:Robot-ci], count: pulls, rate: 1/s}]\n", "limits[0].subjects[0]: robot-ci is a robot, and no user\n\tfix: write token:ci")
 	if c, err = parse("", true); err != nil || c.Auth.Robots != nil {
 		t.Errorf("static: %v", err)
 	}
