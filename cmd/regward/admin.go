@@ -96,6 +96,8 @@ func (s *server) adminHandler() http.Handler {
 	mux.HandleFunc("POST /api/v1/revoke", s.revoke)
 	mux.HandleFunc("GET /api/v1/top", s.top)
 	mux.HandleFunc("GET /api/v1/robots", s.listRobots)
+	mux.HandleFunc("GET /api/v1/refresh", s.listRefresh)
+	mux.HandleFunc("POST /api/v1/refresh/revoke", s.revokeRefresh)
 	mux.HandleFunc("GET /debug/pprof/", s.pprof(pprof.Index))
 	mux.HandleFunc("GET /debug/pprof/cmdline", s.pprof(pprof.Cmdline))
 	mux.HandleFunc("GET /debug/pprof/profile", s.pprof(pprof.Profile))

@@ -17,13 +17,14 @@ import (
 func (a *app) tokenCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "token",
-		Short: "Make, list, rotate and revoke the logins of robots",
-		Long: `Make, list, rotate and revoke the logins of robots.
+		Short: "Make, list, rotate and revoke the logins of robots; list and revoke refresh tokens",
+		Long: `Make, list, rotate and revoke the logins of robots; list and revoke refresh tokens.
 
   regward token create ci --repository "coolteam/**" --allow pull --allow push --expires 90d
   regward token list
   regward token rotate ci --overlap 24h      a new secret; the old one is good for a day more
   regward token revoke ci                    ends it, and the tokens it was given, within a second
+  regward token revoke 926f69c96a194bee      ends a refresh token, which docker keeps in place of a password
 
 A robot logs in as robot-NAME. It may what it was given and what rules say of everyone and of
 token:NAME, less what they deny. What is kept in auth.tokens_file are hashes: a secret is shown
@@ -342,36 +343,57 @@ func noRobot(f *auth.RobotFile, name string) error {
 }
 
 func (a *app) tokenRevokeCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "revoke NAME",
-		Short: "Take a robot's login away; tokens it was given end with it",
-		Args:  oneRobot("token revoke"),
-		RunE: do(func(ctx context.Context, args []string) error {
-			path, err := a.tokensFile()
-			if err != nil {
-				return err
+	user := ""
+	c := &cobra.Command{
+		Use:   "revoke NAME | ID | --user U",
+		Short: "Take a robot's login away, and the tokens it was given; or end a refresh token, or all of a user",
+		Args: func(_ *cobra.Command, args []string) error {
+			if user == "" && len(args) != 1 {
+				return usageError("token revoke: which? one NAME of a robot, one ID of a refresh token, or --user U")
 			}
-			var login string
-			file, err := editRobots(ctx, path, func(data []byte, f *auth.RobotFile) ([]byte, error) {
-				r := f.Find(args[0])
-				if r == nil {
-					return nil, noRobot(f, args[0])
-				}
-				login = r.Login()
-				return auth.RemoveRobot(path, data, r.Name)
-			})
-			if err != nil {
-				return err
+			if user != "" && len(args) > 0 {
+				return usageError(fmt.Sprintf("token revoke: one of the two: %s, or --user %s", args[0], user))
 			}
-			if a.json() {
-				err = a.printJSON(map[string]string{"name": login})
-			} else {
-				_, err = fmt.Fprintf(a.stdout, "%s is revoked, and the tokens it was given with it\n", login)
-			}
-			if err != nil {
-				return err
-			}
-			return a.awaitTaken(ctx, file)
-		}),
+			return nil
+		},
 	}
+	c.Flags().StringVar(&user, "user", "", "whose refresh tokens: the `NAME` they log in with")
+	c.RunE = do(func(ctx context.Context, args []string) error {
+		cfg, err := a.tokensConfig()
+		if err != nil {
+			return err
+		}
+		if user != "" {
+			return a.revokeRefresh(ctx, cfg, refreshRevoke{User: user})
+		}
+		if isRefresh(args[0], cfg.Auth.TokensFile) {
+			return a.revokeRefresh(ctx, cfg, refreshRevoke{ID: args[0]})
+		}
+		return a.revokeRobot(ctx, cfg.Auth.TokensFile, args[0])
+	})
+	return c
+}
+
+func (a *app) revokeRobot(ctx context.Context, path, name string) error {
+	var login string
+	file, err := editRobots(ctx, path, func(data []byte, f *auth.RobotFile) ([]byte, error) {
+		r := f.Find(name)
+		if r == nil {
+			return nil, noRobot(f, name)
+		}
+		login = r.Login()
+		return auth.RemoveRobot(path, data, r.Name)
+	})
+	if err != nil {
+		return err
+	}
+	if a.json() {
+		err = a.printJSON(map[string]string{"name": login})
+	} else {
+		_, err = fmt.Fprintf(a.stdout, "%s is revoked, and the tokens it was given with it\n", login)
+	}
+	if err != nil {
+		return err
+	}
+	return a.awaitTaken(ctx, file)
 }

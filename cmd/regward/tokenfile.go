@@ -12,24 +12,30 @@ import (
 	"time"
 
 	"github.com/regward/regward/auth"
+	"github.com/regward/regward/configs"
 )
 
 // lockWait is how long is waited for somebody else who changes a file: each holds
 // it for a moment.
 const lockWait = 10 * time.Second
 
-// tokensFile is the name of the file of robots. The rest of the configuration
-// has to be right, too: else a running instance would not load the change.
+// tokensFile is the name of the file of robots.
 func (a *app) tokensFile() (string, error) {
-	src, err := a.source("")
-	if err != nil {
-		return "", err
-	}
-	cfg, err := src.load(true)
+	cfg, err := a.tokensConfig()
 	if err != nil {
 		return "", err
 	}
 	return cfg.Auth.TokensFile, nil
+}
+
+// tokensConfig has to be right as a whole: else a running instance would not load
+// a change of robots.
+func (a *app) tokensConfig() (*configs.Config, error) {
+	src, err := a.source("")
+	if err != nil {
+		return nil, err
+	}
+	return src.load(true)
 }
 
 // readRobots is the file's content, empty where there is none yet.

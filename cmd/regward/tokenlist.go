@@ -74,6 +74,7 @@ func (a *app) awaitTaken(ctx context.Context, f *auth.RobotFile) error {
 
 // robotShown is one robot as list prints it.
 type robotShown struct {
+	Kind         string         `json:"kind"` // "robot"
 	Name         string         `json:"name"` // the login name
 	Owner        string         `json:"owner,omitempty"`
 	Repositories []auth.Pattern `json:"repositories"`
@@ -94,24 +95,39 @@ type secretShown struct {
 func (a *app) tokenListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List the robots: what each may, until when, and which secret was last used when",
+		Short: "List robots and refresh tokens: what each robot may, who keeps a refresh token where, and what was last used when",
 		Args:  nothingBut("token list: takes no %q"),
-		RunE: do(func(ctx context.Context, _ []string) error {
-			path, err := a.tokensFile()
-			if err != nil {
-				return err
-			}
-			_, file, err := readRobots(path)
-			if err != nil {
-				return err
-			}
-			all := a.showRobots(ctx, file)
-			if a.json() {
-				return a.printJSON(all)
-			}
-			return a.printRobots(all, time.Now())
-		}),
+		RunE:  do(func(ctx context.Context, _ []string) error { return a.tokenList(ctx) }),
 	}
+}
+
+func (a *app) tokenList(ctx context.Context) error {
+	cfg, err := a.tokensConfig()
+	if err != nil {
+		return err
+	}
+	_, file, err := readRobots(cfg.Auth.TokensFile)
+	if err != nil {
+		return err
+	}
+	robots := a.showRobots(ctx, file)
+	refresh, missed := a.refreshTokens(ctx, cfg) // robots are listed all the same
+	if a.json() {
+		all := []any{}
+		for _, r := range robots {
+			all = append(all, r)
+		}
+		for _, t := range refresh {
+			all = append(all, t)
+		}
+		return errors.Join(a.printJSON(all), missed)
+	}
+	err = a.printRobots(robots, time.Now())
+	if err == nil && len(refresh) > 0 {
+		fmt.Fprintln(a.stdout)
+		err = a.printRefresh(refresh, time.Now())
+	}
+	return errors.Join(err, missed)
 }
 
 func (a *app) showRobots(ctx context.Context, file *auth.RobotFile) []robotShown {
@@ -120,7 +136,7 @@ func (a *app) showRobots(ctx context.Context, file *auth.RobotFile) []robotShown
 	for i := range file.Robots {
 		r := &file.Robots[i]
 		shown := robotShown{
-			Name: r.Login(), Owner: r.Owner, Repositories: r.Repositories, From: r.From,
+			Kind: "robot", Name: r.Login(), Owner: r.Owner, Repositories: r.Repositories, From: r.From,
 			Expires: orNull(r.Expires), robot: r,
 		}
 		for _, action := range actions() {
