@@ -104,6 +104,8 @@ type cacheCollector struct {
 	server  *server
 	lookups *prometheus.Desc
 	entries *prometheus.Desc
+	checks  *prometheus.Desc
+	stale   *prometheus.Desc
 }
 
 func newCacheCollector(s *server) *cacheCollector {
@@ -111,12 +113,15 @@ func newCacheCollector(s *server) *cacheCollector {
 		s,
 		prometheus.NewDesc("regward_auth_cache_lookups_total", "Logins and tokens whose answer was known (hit) or not (miss).", []string{"result"}, nil),
 		prometheus.NewDesc("regward_auth_cache_entries", "Answers remembered, by kind.", []string{"kind"}, nil),
+		prometheus.NewDesc("regward_login_checks_total", "What providers said of logins that were not known: right, wrong, not_mine, cannot_say, held_back.", []string{"provider", "result"}, nil),
+		prometheus.NewDesc("regward_stale_logins_total", "Logins let in because nobody could say whether they were still good.", nil, nil),
 	}
 }
 
 func (c *cacheCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- c.lookups
-	ch <- c.entries
+	for _, desc := range []*prometheus.Desc{c.lookups, c.entries, c.checks, c.stale} {
+		ch <- desc
+	}
 }
 
 func (c *cacheCollector) Collect(ch chan<- prometheus.Metric) {
@@ -132,6 +137,10 @@ func (c *cacheCollector) Collect(ch chan<- prometheus.Metric) {
 	hold("proven", proven)
 	hold("rejected", rejected)
 	hold("token", tokens)
+	for _, one := range c.server.cache.Checks() {
+		ch <- prometheus.MustNewConstMetric(c.checks, prometheus.CounterValue, float64(one.N), one.Provider, one.Outcome.String())
+	}
+	ch <- prometheus.MustNewConstMetric(c.stale, prometheus.CounterValue, float64(c.server.cache.Stale()))
 }
 
 // droppedCollector tells which logs lost lines.
