@@ -24,6 +24,7 @@ func (k *checker) warn() {
 		k.warnPullOnly(i, at, r)
 		k.warnGroups(at+".subjects", r.Subjects)
 		k.warnUsers(at+".subjects", r.Subjects)
+		k.warnTokens(at+".subjects", r.Subjects)
 		k.warnNowhere(at, r.Repositories, "this rule can never decide")
 		for j, p := range r.Repositories {
 			if strings.Contains(p.String(), "{group}") && !k.anyGroups() {
@@ -33,6 +34,7 @@ func (k *checker) warn() {
 	}
 	k.warnLogins()
 	k.warnRobots()
+	k.warnProviders()
 	k.warnReplaced()
 	for i, l := range k.Limits {
 		if l.Where == "built in" {
@@ -43,6 +45,8 @@ func (k *checker) warn() {
 		k.warnGroups(at+".exempt", l.Exempt.Subjects)
 		k.warnUsers(at+".subjects", l.Subjects)
 		k.warnUsers(at+".exempt", l.Exempt.Subjects)
+		k.warnTokens(at+".subjects", l.Subjects)
+		k.warnTokens(at+".exempt", l.Exempt.Subjects)
 		k.warnUnreachable(at, l)
 		k.warnNowhere(at, l.Repositories, "nobody can reach this limit")
 		k.warnAbsurd(at, l)
