@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"strings"
+
+	"github.com/go-ldap/ldap/v3"
 )
 
 // LDAPProbe is what a directory says about the options, before anybody logs in.
@@ -116,4 +119,34 @@ func (l *LDAP) any(ctx context.Context, key, base, filter, attribute string) (in
 		return 1, nil
 	}
 	return 2, nil
+}
+
+// Spelled are those of some groups that the directory has, as it spells them: it
+// takes Dev for dev, and rules do not.
+func (l *LDAP) Spelled(ctx context.Context, groups []string) (map[string]string, error) {
+	as := map[string]string{}
+	for some := range slices.Chunk(groups, ldapGroupsAsk) {
+		filter := "(|"
+		for _, name := range some {
+			filter += "(" + l.o.GroupName + "=" + ldap.EscapeFilter(name) + ")"
+		}
+		filter += ")"
+		if !strings.Contains(l.o.GroupFilter, ":=") { // it can be asked for a value only
+			filter = "(&" + anything(l.o.GroupFilter) + filter + ")"
+		}
+		found, _, err := l.pool.search(ctx, ldapSearch{base: l.o.GroupBase, filter: filter, attributes: []string{l.o.GroupName}, most: MaxLDAPGroups, key: "group_base"})
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range found {
+			for _, spelled := range l.groupNames(e) {
+				for _, name := range some {
+					if strings.EqualFold(name, spelled) && as[name] != name {
+						as[name] = spelled
+					}
+				}
+			}
+		}
+	}
+	return as, nil
 }

@@ -44,6 +44,9 @@ func checkLDAP(ctx context.Context, cfg *configs.Config, say reporter) {
 		sayPeople(&cfg.Auth.LDAP, found, say)
 		sayGroups(&cfg.Auth.LDAP, found, say)
 	}
+	if found.Answers && found.Titled && found.GroupBase == nil {
+		sayRuleGroups(ctx, cfg, directory, say)
+	}
 }
 
 // ldapServerFix says which key helps, where one does.

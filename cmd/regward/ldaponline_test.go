@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/regward/regward/configs"
 	"github.com/regward/regward/internal/redistest"
 	"github.com/regward/regward/internal/slapdtest"
@@ -118,5 +120,43 @@ func TestOnlineAsksLDAP(t *testing.T) {
 		if text := got.Error(); strings.Contains(text, slapdtest.Password) || strings.Contains(text, "wrong-one") {
 			t.Errorf("%s: a password is told: %s", tt.ldap, text)
 		}
+	}
+}
+
+// Groups that rules speak of are looked up, as rules spell them.
+func TestOnlineAsksLDAPForTheGroupsOfRules(t *testing.T) {
+	dir := t.TempDir()
+	s := slapdtest.Start(t, slapdtest.Options{LDIF: onlinePeople})
+	write(t, filepath.Join(dir, "ca.pem"), string(s.CA))
+	write(t, filepath.Join(dir, "key.pem"), "a key")
+	text := fmt.Sprintf(`hostname: registry.example.com
+tls: {mode: internal}
+upstream: http://127.0.0.1:5000
+token: {key_file: key.pem}
+auth:
+  ldap: {url: %s, ca_file: ca.pem, bind_dn: %q, bind_password: %q, user_base: "ou=people,dc=example,dc=com", user_filter: "(uid={user})", group_base: "ou=teams,dc=example,dc=com", group_filter: "(member={dn})"}
+groups: {fixed: [ann]}
+rules:
+  - {subjects: [group:dev, group:fixed, user:nobody], repositories: "**", allow: [pull, push]}
+  - {subjects: [group:Dev, group:devs, "group:d*"], repositories: "vault/**", deny: "*"}
+limits:
+  - {name: devs, subjects: group:DEV, count: pulls, rate: 100/6h, per: user}
+`, s.LDAPS, slapdtest.RootDN, slapdtest.Password)
+	cfg, err := configs.Parse("regward.yaml", []byte(text), configs.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	checkLDAP(t.Context(), cfg, func(s configs.Severity, path, msg, fix string) {
+		got = append(got, fmt.Sprintf("%v %s: %s; %s", s, path, msg, fix))
+	})
+	noGroup := `warning rules[1].subjects: the directory has no group %q below ou=teams,dc=example,dc=com with anybody in it; write it as the directory spells it, or add it to groups`
+	want := []string{
+		`warning rules[1].subjects: the directory spells the group "Dev" "dev", and rules tell the two apart; write group:dev`,
+		fmt.Sprintf(noGroup, "devs"), fmt.Sprintf(noGroup, "d*"),
+		`warning limits[0].subjects: the directory spells the group "DEV" "dev", and rules tell the two apart; write group:dev`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
