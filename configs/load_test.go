@@ -161,7 +161,7 @@ func folder(t *testing.T) string {
 	dir := t.TempDir()
 	cert, key := pair(t)
 	for name, data := range map[string]string{
-		"tls.crt": cert, "tls.key": key, "token.pem": key, "ca.pem": cert, "clients-ca.pem": cert, "clients.crl": "-----BEGIN X509 CRL-----",
+		"tls.crt": cert, "tls.key": key, "token.pem": key, "ca.pem": cert, "ldap-ca.pem": cert, "clients-ca.pem": cert, "clients.crl": "-----BEGIN X509 CRL-----",
 		"htpasswd": "ann:" + hashOfSecret + "\nbob:" + hashOfSecret + "\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {
@@ -211,7 +211,7 @@ func TestExamplesLoad(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, err := load(t, folder(t), string(data), map[string]string{"REGISTRY_PASSWORD": "hidden", "NEXUS_PASSWORD": "hidden", "HARBOR_PASSWORD": "hidden", "HUB_TOKEN": "hidden", "REDIS_PASSWORD": "hidden", "TSIG_SECRET": "aGlkZGVu"})
+			c, err := load(t, folder(t), string(data), map[string]string{"REGISTRY_PASSWORD": "hidden", "NEXUS_PASSWORD": "hidden", "HARBOR_PASSWORD": "hidden", "HUB_TOKEN": "hidden", "REDIS_PASSWORD": "hidden", "LDAP_PASSWORD": "hidden", "TSIG_SECRET": "aGlkZGVu"})
 			if err != nil {
 				t.Fatal(err)
 			}

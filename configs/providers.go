@@ -7,6 +7,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/regward/regward/auth"
 )
 
 // LDAP is a directory of people and groups. Without URLs there is none.
@@ -111,10 +114,13 @@ func (k *checker) checkLDAP() {
 	} else if l.GroupFilter != "" || l.GroupRecursive {
 		k.bad(at, "group_base is missing: where are the groups?", "write group_base: ou=groups,dc=example,dc=com")
 	}
-	if (l.BindDN == "") != (l.BindPassword.IsZero() && !k.absent(at+".bind_password")) {
+	if (l.BindDN == "") != (l.BindPassword.IsZero() && !k.refused(at+".bind_password")) {
 		k.bad(at, "bind_dn and bind_password go together", "set both, or neither where anybody may search")
 	}
 	k.positive(at+".timeout", l.Timeout)
+	if time.Duration(l.Timeout) > auth.MaxRemoteTime/2 {
+		k.maybe(at+".timeout", fmt.Sprintf("a login ends after %v: of two servers that hang, the second would take what is left", auth.MaxRemoteTime), "write 5s, or less")
+	}
 	k.between(at+".pool", l.Pool, 1, maxPool)
 }
 
