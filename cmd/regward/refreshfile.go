@@ -171,15 +171,12 @@ func (f *refreshFile) write(ctx context.Context, all []*refreshChange) error {
 		c.err = c.apply(&f.all)
 		changed = changed || c.err == nil
 	}
-	text := []byte(nil)
-	if changed {
-		text = auth.FormatRefreshFile(f.all.list(""))
-	}
+	list := f.all.list("")
 	f.mu.Unlock()
 	if !changed {
 		return nil
 	}
-	if err = replaceFile(f.path, text); err == nil {
+	if err = replaceFile(f.path, auth.FormatRefreshFile(list)); err == nil {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.stamp, err = stampOf(f.path)
