@@ -79,7 +79,7 @@ func (l *LDAP) groups(ctx context.Context, who ldapUser) ([]string, error) {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	if size := len(strings.Join(names, `"",`)); size > MaxGroupBytes {
-		return nil, fmt.Errorf("ldap: user %s is in %d groups, with names of %d bytes together, and a token has room for %d; narrow group_base or group_filter to those that rules speak of",
+		return nil, fmt.Errorf("ldap: user %s is in %d groups, with names of %d bytes together, and %d is the most; narrow group_base or group_filter to those that rules speak of",
 			shorten(who.name), len(names), size, MaxGroupBytes)
 	}
 	return names, nil
