@@ -29,7 +29,7 @@ func AskLogins(ctx context.Context, s Settings, hostname string, upstream int, c
 	if upstream >= 0 {
 		b = snapshot.backends[upstream]
 	}
-	p := snapshot.provider(at.name, b)
+	p := snapshot.checks(at.name, b, c)
 	if p == nil {
 		return nil, nil
 	}

@@ -40,12 +40,15 @@ func (x *exchange) identify() error {
 		return x.identifyBearer(cred)
 	}
 	x.credential = "basic"
-	id, err := x.login(cred, x.s.provider(x.site.name, x.up), x.req.Kind != KindPing)
+	id, err := x.login(cred, x.s.checks(x.site.name, x.up, cred), x.req.Kind != KindPing)
 	if err != nil {
 		return err
 	}
 	x.basic = cred
 	x.call(id)
+	if x.up != nil && x.up.logins != nil && x.s.knows(cred) {
+		return x.notForHere(x.up)
+	}
 	return nil
 }
 
@@ -65,6 +68,9 @@ func (x *exchange) identifyBearer(cred auth.Credential) error {
 	}
 	if err := x.s.Robots.Admit(id, x.addr); err != nil {
 		return x.badToken(err)
+	}
+	if !x.s.groups.Holds(id) { // rules ask about other groups now
+		return x.badToken(errRevoked)
 	}
 	here := true // the rules know nobody else by that name
 	if id.Anonymous() {

@@ -124,6 +124,25 @@ func (s *Snapshot) provider(host string, b *backend) *provider {
 	return s.others[host]
 }
 
+// checks is the provider for a login that comes for an upstream, as provider is,
+// but for what is known here by its look: a robot's secret, an issuer's token.
+// Those no upstream is shown; whoever has one is nobody at an upstream in
+// passthrough.
+func (s *Snapshot) checks(host string, b *backend, c auth.Credential) *provider {
+	if s.knows(c) {
+		return s.passwords
+	}
+	return s.provider(host, b)
+}
+
+func (s *Snapshot) knows(c auth.Credential) bool {
+	if s.Robots.Claim(c) == auth.Own {
+		return true
+	}
+	logins, ok := s.Logins.(auth.Claimer)
+	return ok && logins.Claim(c) == auth.Own
+}
+
 // proves reports whether a name is one for this upstream: proven by who checks
 // logins for it, and not by another upstream that has a user of that name.
 func (s *Snapshot) proves(host string, b *backend, id *auth.Identity) bool {

@@ -39,8 +39,11 @@ func (x *exchange) token() error {
 			return err
 		}
 	case auth.Basic:
+		if up != nil && up.logins != nil && x.s.knows(ask.cred) {
+			up = nil
+		}
 		x.credential, x.offline = "basic", x.mayKeep(ask, up)
-		if id, err = x.login(ask.cred, x.s.provider(x.site.name, up), len(ask.scopes) > 0); err != nil {
+		if id, err = x.login(ask.cred, x.s.checks(x.site.name, up, ask.cred), len(ask.scopes) > 0); err != nil {
 			return err
 		}
 		if ask.account != "" && x.s.fold(ask.account) != x.s.fold(ask.cred.User) { // T26
@@ -212,9 +215,13 @@ func (x *exchange) grant(ask tokenAsk, up *backend) error {
 	if !id.Expires.IsZero() { // no longer than what proved it; 60 s at least (T12)
 		ttl = max(time.Minute, min(ttl, id.Expires.Sub(x.h.Now()).Truncate(time.Second)))
 	}
-	token, err := x.s.Tokens.Issue(id, x.site.name, granted, x.start, ttl)
+	token, err := x.s.Tokens.Issue(x.s.groups.Narrow(id), x.site.name, granted, x.start, ttl)
 	if errors.Is(err, auth.ErrTooLong) && most == auth.MaxToken {
 		return broken(fmt.Errorf("what upstream %s gives is too long to be sealed into a token: %w", up.settings.Name, err))
+	}
+	if errors.Is(err, auth.ErrTooLong) {
+		return refuse(http.StatusForbidden, "DENIED", fmt.Sprintf("%s is in %d groups that rules or limits ask about, more than a login can carry: have them be fewer", id.Name, len(id.Groups))).
+			from(err).because(reasonGroups)
 	}
 	if err != nil {
 		return refuse(http.StatusInternalServerError, "UNKNOWN", "no token could be made").from(err)
