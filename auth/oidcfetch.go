@@ -48,6 +48,9 @@ func (e *OtherIssuer) Error() string {
 	return fmt.Sprintf("describes the issuer %s rather than %s", shorten(e.Document), shorten(e.Configured))
 }
 
+// ErrOtherHost is an issuer that sends to somebody else.
+var ErrOtherHost = errors.New("it redirects to another host, which is not followed")
+
 // published is what an issuer says of itself.
 type published struct {
 	keysURL    string
@@ -220,7 +223,7 @@ func (c *issuerClient) follow(ctx context.Context, where string) (*http.Response
 		_ = res.Body.Close()
 		next, err := u.Parse(res.Header.Get("Location"))
 		if err != nil || next.Scheme != u.Scheme || next.Host != u.Host {
-			return nil, errors.New("it redirects to another host, which is not followed")
+			return nil, ErrOtherHost
 		}
 		u = next
 	}

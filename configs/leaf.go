@@ -96,6 +96,17 @@ func checkText(text string) error {
 	return nil
 }
 
+// colonsBelong is true of names that are nobody's at a prompt: those of
+// certificates (spiffe://…), and those that are made of an issuer's claims
+// (k8s/system:serviceaccount:ci:builder, gl/acme/app:main).
+func colonsBelong(name string) bool {
+	if scheme, _, uri := strings.Cut(name, "://"); uri {
+		return !strings.Contains(scheme, ":")
+	}
+	first, _, _ := strings.Cut(name, ":")
+	return strings.Contains(first, "/") || strings.HasPrefix(name, "system:serviceaccount:")
+}
+
 // checkName refuses what can be no user's or group's name.
 func checkName(what, name string) error {
 	if name == "" {
@@ -107,7 +118,7 @@ func checkName(what, name string) error {
 	if kind, rest, prefixed := strings.Cut(name, ":"); prefixed && (kind == "user" || kind == "group") {
 		return fault{fmt.Sprintf("%q: only names stand here", clip(name)), fmt.Sprintf("write %q", rest)}
 	}
-	if scheme, _, uri := strings.Cut(name, "://"); strings.Contains(name, ":") && (!uri || strings.Contains(scheme, ":")) { // but for spiffe://…
+	if strings.Contains(name, ":") && !colonsBelong(name) {
 		return fault{fmt.Sprintf("%q: a %s name has no colon", clip(name), what), ""}
 	}
 	return nil

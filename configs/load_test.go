@@ -161,7 +161,7 @@ func folder(t *testing.T) string {
 	dir := t.TempDir()
 	cert, key := pair(t)
 	for name, data := range map[string]string{
-		"tls.crt": cert, "tls.key": key, "token.pem": key, "ca.pem": cert, "ldap-ca.pem": cert, "clients-ca.pem": cert, "clients.crl": "-----BEGIN X509 CRL-----",
+		"tls.crt": cert, "tls.key": key, "token.pem": key, "ca.pem": cert, "kubernetes-ca.pem": cert, "ldap-ca.pem": cert, "clients-ca.pem": cert, "clients.crl": "-----BEGIN X509 CRL-----",
 		"htpasswd": "ann:" + hashOfSecret + "\nbob:" + hashOfSecret + "\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o600); err != nil {

@@ -232,10 +232,10 @@ func (k *checker) checkOIDCUser(at, text string) {
 	}
 	claims := placeholders.FindAllString(text, -1)
 	switch rest := placeholders.ReplaceAllString(text, ""); {
-	case len(claims) == 0:
-		k.maybe(at, fmt.Sprintf("%q has no claim in it: all of the issuer's jobs are one user", clip(text)), "write gha/{repository}")
 	case strings.ContainsAny(rest, "{}"):
 		k.bad(at, fmt.Sprintf("%q: a brace is not closed", clip(text)), "write gha/{repository}")
+	case len(claims) == 0:
+		k.maybe(at, fmt.Sprintf("%q has no claim in it: all of the issuer's jobs are one user", clip(text)), "write gha/{repository}")
 	case rest == "" && k.otherLogins():
 		k.maybe(at, fmt.Sprintf("%q has no fixed part: a token could name a user whom another login method knows", clip(text)), "write gha/"+text)
 	}

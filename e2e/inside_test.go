@@ -52,6 +52,8 @@ var places = []struct{ address, names string }{
 	{"198.51.100.26", "ldap1.example.com"},
 	{"198.51.100.27", "ldap2.example.com"},
 	{"198.51.100.18", "gitlab.example.com registry.gitlab.example.com"},
+	{"198.51.100.28", "token.actions.githubusercontent.com"},
+	{"198.51.100.29", "kubernetes.default.svc.cluster.local"},
 	{"203.0.113.10", "storage.example.com"},
 	{"203.0.113.11", "production.cloudflare.docker.com"},
 	{"203.0.113.12", "pkg-containers.githubusercontent.com"},

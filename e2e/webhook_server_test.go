@@ -11,6 +11,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -118,11 +119,16 @@ func (p *loginProgram) misbehaves(h http.HandlerFunc) *loginProgram {
 	return p
 }
 
-// heard are the questions about user so far.
-func (p *loginProgram) heard(user string) (all []hookQuestion) {
+// all are the questions so far.
+func (p *loginProgram) all() []hookQuestion {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, q := range p.asked {
+	return slices.Clone(p.asked)
+}
+
+// heard are those about user.
+func (p *loginProgram) heard(user string) (all []hookQuestion) {
+	for _, q := range p.all() {
 		if q.User == user {
 			all = append(all, q)
 		}

@@ -81,15 +81,20 @@ func issuerFix(err error, at string) (path, fix string) {
 	if !errors.As(err, &e) {
 		return at + ".issuer", ""
 	}
+	discovery := strings.HasSuffix(e.URL, "/.well-known/openid-configuration")
 	switch {
+	case errors.Is(err, auth.ErrOtherHost):
+		return at + ".issuer", "write the issuer that it sends to, if the tokens have that for iss"
 	case e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden:
 		return at + ".issuer", "it gives them to nobody without a login; in Kubernetes: kubectl create clusterrolebinding oidc-reviewer --clusterrole=system:service-account-issuer-discovery --group=system:unauthenticated"
-	case e.Status == http.StatusNotFound:
+	case e.Status == http.StatusNotFound && discovery:
 		return at + ".issuer", "write what its tokens have for iss: the document is at that URL and /.well-known/openid-configuration"
-	case e.Status != 0:
+	case e.Status >= 500 || e.Status == http.StatusTooManyRequests:
 		return at + ".issuer", "try again later"
+	case !discovery:
+		return at + ".issuer", "that is what its discovery document names as jwks_uri: its operator has to publish the keys there"
 	}
-	return at + ".issuer", ""
+	return at + ".issuer", "write what its tokens have for iss: it is no issuer of OpenID Connect at that URL"
 }
 
 // tlsFix says which key helps against what keeps a connection from being made:
