@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -21,6 +22,9 @@ func (e *LDAPError) Error() string {
 		"connect": "cannot be reached", "starttls": "does not start TLS", "tls": "cannot be trusted", "bind": "does not take bind_dn and bind_password",
 		"login": "cannot check a password", "user_base": "cannot search below user_base", "group_base": "cannot search below group_base",
 	}[e.Step]
+	if errors.Is(e.Err, context.DeadlineExceeded) {
+		doing = "does not answer"
+	}
 	if e.Code != 0 {
 		text := fmt.Sprintf("ldap: %s %s: %s (%d)", e.Server, doing, ldap.LDAPResultCodeMap[e.Code], e.Code)
 		if words := e.Err.Error(); words != `""` { // most servers say no more

@@ -18,6 +18,8 @@ func TestLDAPMisconfigured(t *testing.T) {
 	foreign, _ := showing(t, madeChain{})
 	late, lateCA := showing(t, madeChain{ends: -time.Hour})
 	named, namedCA := showing(t, madeChain{name: "ldap.example.com"})
+	hung := startSlapd(t)
+	hung.pause(t)
 	web := startUpstream(t, distribution)
 	const forgets = "cache: {ttl: 1ms, stale: 0s}\n" // so that each login is asked about
 	g := startAsking(t, s.auth(), directoryRules+forgets)
@@ -54,6 +56,7 @@ func TestLDAPMisconfigured(t *testing.T) {
 		{"another name", with(s.ldaps, named.ldaps, suite.certs.caFile, namedCA), true, []string{"auth.ldap.url", "a name that the certificate has: ldap.example.com"}},
 		{"no directory", with(s.ldaps, strings.Replace(web.url, "http:", "ldaps:", 1)), true, []string{"auth.ldap.url", "speaks no TLS"}},
 		{"nobody there", with(s.ldaps, fmt.Sprintf("ldaps://127.0.0.1:%d", freePort(t))), true, []string{"auth.ldap.url", "connection refused", "is it running"}},
+		{"a server that hangs", with(s.ldaps+"]", hung.ldaps+"]\n      timeout: 1s"), true, []string{"auth.ldap.url", "does not answer: no answer in 1s", "is it overloaded, or stopped?"}},
 		{"no such host", with(s.ldaps, "ldaps://ldap.invalid"), true, []string{"auth.ldap.url", "ldap.invalid", "check the name"}},
 		{"the port of StartTLS", with(s.ldaps, strings.Replace(s.ldap, "ldap:", "ldaps:", 1)), true, []string{"auth.ldap.url", "starttls: true"}},
 		{"StartTLS at the port of TLS", with(s.ldaps+"]", strings.Replace(s.ldaps, "ldaps:", "ldap:", 1)+"]\n      starttls: true\n      timeout: 2s"), true, []string{"auth.ldap.url", "write ldaps://"}},
