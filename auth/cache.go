@@ -246,7 +246,7 @@ func fresh(at, now time.Time, ttl time.Duration) bool {
 }
 
 func (l *login) admit() error {
-	if l.guard == nil || l.spared() {
+	if l.guard == nil || l.spared() || sure(links(l.by), l.c) {
 		return nil
 	}
 	return l.guard.Admit(l.c)
@@ -318,6 +318,11 @@ func (l *login) ask(ctx context.Context) (id Identity, refused bool, err error) 
 	case errors.Is(err, ErrRejected), errors.Is(err, ErrNotMine), errors.Is(err, ErrMalformed):
 		l.proven.remove(l.key)
 		l.good.remove(l.here)
+		if l.guard != nil && sure(links(l.by), l.c) { // it was not admitted before
+			if err := l.guard.Admit(l.c); err != nil {
+				return Identity{}, true, err
+			}
+		}
 		wrong := (*Rejection)(nil)
 		if !errors.As(err, &wrong) {
 			wrong = unknown()

@@ -63,6 +63,12 @@ type Claimer interface{ Claim(c Credential) Claim }
 // anything: none of them waits for a turn.
 type Quick interface{ Quick() bool }
 
+// Unguessable is an Authenticator whose credentials nobody guesses, and that finds
+// out at little cost, and by itself, that one is wrong. One that is good never
+// meets the limits of who guesses: behind one address there may be all the jobs of
+// a company, and they log in by one name.
+type Unguessable interface{ Unguessable() bool }
+
 // Guard stands before costly checks of passwords: the failed-login limits. Its
 // methods may run after the request that brought it is over: others wait for
 // the same check.
@@ -125,6 +131,16 @@ func remote(a Authenticator) bool {
 func quick(a Authenticator) bool {
 	q, ok := a.(Quick)
 	return ok && q.Quick()
+}
+
+// sure reports whether c is settled by a provider whose credentials nobody guesses.
+func sure(all []Authenticator, c Credential) bool {
+	some := concerned(all, c)
+	if len(some) != 1 {
+		return false
+	}
+	u, ok := some[0].(Unguessable)
+	return ok && u.Unguessable()
 }
 
 // named is what a provider is called, "" if it does not say.

@@ -3,11 +3,18 @@ package auth
 // What the providers of this package are called, and which credentials they know
 // by their look.
 
+// Keeper is an Authenticator whose credentials are shown to nobody else, not even
+// to an upstream that people's own logins go on to.
+type Keeper interface{ Keeps(c Credential) bool }
+
 // Named is what metrics call it.
 func (x *Robots) Named() string { return viaRobot }
 
 // Quick: one SHA-256.
 func (x *Robots) Quick() bool { return true }
+
+// Unguessable: they are as long as keys.
+func (x *Robots) Unguessable() bool { return true }
 
 // Claim knows robots' secrets, whoever they are shown by.
 func (x *Robots) Claim(c Credential) Claim {
@@ -17,8 +24,14 @@ func (x *Robots) Claim(c Credential) Claim {
 	return Others
 }
 
+// Keeps is Claim: a secret is for robots alone.
+func (x *Robots) Keeps(c Credential) bool { return x.Claim(c) == Own }
+
 // Named is what metrics call it.
 func (n *OIDC) Named() string { return viaOIDC[:len(viaOIDC)-1] }
+
+// Unguessable: they are signed.
+func (n *OIDC) Unguessable() bool { return true }
 
 // Claim knows the one user name.
 func (n *OIDC) Claim(c Credential) Claim {
@@ -27,6 +40,9 @@ func (n *OIDC) Claim(c Credential) Claim {
 	}
 	return Others
 }
+
+// Keeps is Claim: a token is for its issuer alone.
+func (n *OIDC) Keeps(c Credential) bool { return n.Claim(c) == Own }
 
 // Named is what metrics call it.
 func (h *Htpasswd) Named() string { return viaHtpasswd }
