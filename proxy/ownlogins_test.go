@@ -23,12 +23,7 @@ func (issuer) Authenticate(_ context.Context, c auth.Credential) (auth.Identity,
 }
 func (issuer) Proof(auth.Credential) []byte   { return []byte("issuer") }
 func (issuer) Current(id *auth.Identity) bool { return id.Via == "oidc:test" }
-func (issuer) Claim(c auth.Credential) auth.Claim {
-	if c.User == "oidc" {
-		return auth.Own
-	}
-	return auth.Others
-}
+func (issuer) Keeps(c auth.Credential) bool   { return c.User == "oidc" }
 
 // A robot's secret and an issuer's token are shown to no upstream, though people's
 // passwords go on to it. Who has one logs in, and is nobody there.

@@ -136,11 +136,8 @@ func (s *Snapshot) checks(host string, b *backend, c auth.Credential) *provider 
 }
 
 func (s *Snapshot) knows(c auth.Credential) bool {
-	if s.Robots.Claim(c) == auth.Own {
-		return true
-	}
-	logins, ok := s.Logins.(auth.Claimer)
-	return ok && logins.Claim(c) == auth.Own
+	logins, ok := s.Logins.(auth.Keeper)
+	return s.Robots.Keeps(c) || ok && logins.Keeps(c)
 }
 
 // proves reports whether a name is one for this upstream: proven by who checks
