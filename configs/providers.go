@@ -201,6 +201,7 @@ func (k *checker) checkOIDC() {
 			pairs[key] = true
 		}
 		k.checkIssuer(at+".issuer", o.Issuer)
+		k.checkOwn(at, o)
 		k.checkOIDCUser(at+".user", o.User)
 		for j, a := range o.Algorithms {
 			if strings.HasPrefix(a, "HS") || strings.EqualFold(a, "none") {
@@ -210,6 +211,7 @@ func (k *checker) checkOIDC() {
 			k.word(k.entry(at+".algorithms", j), a, oidcAlgorithms...)
 		}
 	}
+	k.warnSameNames()
 }
 
 func (k *checker) checkIssuer(at, text string) {
