@@ -106,6 +106,8 @@ func CheckBasic(user, password string) (Credential, error) {
 	switch {
 	case user == "" && password == "":
 		return Credential{}, nil
+	case (user == "" || user == refreshUser) && IsRefreshToken(password):
+		return Credential{}, ErrRefreshAsPassword
 	case user == "":
 		return Credential{}, fmt.Errorf("password without a user name: %w", ErrMalformed)
 	case password == "":
@@ -116,13 +118,17 @@ func CheckBasic(user, password string) (Credential, error) {
 		return Credential{}, fmt.Errorf("user name or password is no UTF-8: %w", ErrMalformed)
 	case hasControl(user) || hasControl(password):
 		return Credential{}, fmt.Errorf("control character in user name or password: %w", ErrMalformed)
-	case user == "<token>":
+	case user == refreshUser:
 		return Credential{}, fmt.Errorf("<token> is no user name: %w", ErrMalformed)
 	case strings.Contains(user, ":"):
 		return Credential{}, fmt.Errorf("colon in a user name: %w", ErrMalformed)
 	}
 	return NewBasic(user, password), nil
 }
+
+// ErrRefreshAsPassword is what clients send that hold a refresh token which was
+// not taken. It is an ErrMalformed.
+var ErrRefreshAsPassword = fmt.Errorf("a refresh token is no password: %w", ErrMalformed)
 
 // longestPassword is more where the password is an issuer's token.
 func longestPassword(user string) int {

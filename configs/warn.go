@@ -55,6 +55,7 @@ func (k *checker) warn() {
 		}
 	}
 	k.warnShortName()
+	k.warnRefresh()
 	k.warnPlaces()
 }
 

@@ -37,7 +37,7 @@ const (
 	reasonBadToken      = "invalid_token"
 	reasonExpired       = "expired_token"
 	reasonRevoked       = "revoked_token"
-	reasonRefresh       = "refresh_token"
+	reasonRefresh       = "ended_login"
 	reasonNotAllowed    = "not_allowed"
 	reasonNotCovered    = "token_does_not_cover"
 	reasonLimit         = "limit"

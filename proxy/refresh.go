@@ -103,12 +103,10 @@ func (x *exchange) loginAgain(err error) *httpError {
 }
 
 func (x *exchange) auditEndedLogin(err error, hash auth.RefreshHash) {
-	user, why := "", ""
-	if r := (*auth.Rejection)(nil); errors.As(err, &r) {
-		why = r.Reason
-	}
-	x.h.Audit.Write("login_failed", zap.String("request_id", x.id), zap.String("user", user), zap.String("reason", reasonRefresh), zap.String("detail", why),
-		zap.String("refresh_token", hash.ID()), zap.String("addr", x.addr.String()), zap.String("user_agent", short(x.r.UserAgent())))
+	why := rejection(err)
+	x.h.Audit.Write("login_failed", zap.String("request_id", x.id), zap.String("user", ""), zap.String("reason", reasonRefresh),
+		zap.String("via", why.Via), zap.String("detail", short(why.Reason)), zap.String("refresh_token", hash.ID()),
+		zap.String("addr", x.addr.String()), zap.String("user_agent", short(x.r.UserAgent())))
 }
 
 // ungated is a guard of what costs no more than to look it up: it counts what is

@@ -172,6 +172,10 @@ func clientID(form url.Values) string {
 }
 
 func (x *exchange) unreadable(err error) error {
+	if errors.Is(err, auth.ErrRefreshAsPassword) {
+		x.credential = "refresh token"
+		return x.loginAgain(err)
+	}
 	x.credential = "malformed"
 	return unauthorized("UNAUTHORIZED", "give a user name and a password, or nothing at all", "", "").from(err).because(reasonMalformed)
 }

@@ -258,6 +258,8 @@ func likely(r *proxy.Refusal) string {
 		return "a robot came from outside its networks: run the job inside, or add the network to from"
 	case "expired_token":
 		return "the client went on with an old token: it should fetch a new one by itself; is its clock right?"
+	case "ended_login":
+		return "the login saved on that machine has ended: " + login + " again"
 	case "revoked_token":
 		return "the login was changed or taken away since: " + login + " again"
 	case "invalid_token":
