@@ -267,8 +267,15 @@ func TestCommandsChangeRobotsOneAfterTheOther(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info.Mode(), err)
 	}
+	// What a killed command left is taken away; what an editor is at is not.
 	dir := filepath.Dir(path)
-	if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 {
+	editors := filepath.Join(dir, ".tokens.yaml.swp")
+	write(t, editors, "vim's")
+	write(t, filepath.Join(dir, ".tokens.yaml.123.new"), "half")
+	if _, err := editRobots(t.Context(), path, func(data []byte, _ *auth.RobotFile) ([]byte, error) { return data, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) != 1 || left[0] != editors {
 		t.Errorf("left: %v", left)
 	}
 	// A file that is a link stays one.

@@ -112,7 +112,7 @@ func lockFile(ctx context.Context, path string) (*os.File, error) {
 	for {
 		held, err := tryLock(f)
 		if held {
-			left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".*"))
+			left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".*.new"))
 			for _, name := range left {
 				_ = os.Remove(name)
 			}
@@ -143,7 +143,7 @@ func replaceFile(path string, text []byte) error {
 	} else if like, err = os.Stat(dir); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // 0600
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*.new") // 0600
 	if err != nil {
 		return err
 	}
