@@ -21,6 +21,9 @@ type Identity struct {
 	Capped bool
 	Scope  []Access
 
+	// Narrowed marks Groups as those of a GroupSet, others left out; "" has all.
+	Narrowed string
+
 	// Proof is a keyed hash of what the identity was proven by (the htpasswd
 	// line), carried inside tokens: a line that changed or is gone ends them.
 	Proof [16]byte

@@ -33,8 +33,9 @@ const (
 	MaxCRL        = 16 << 20 // bytes of revocation lists: some 400,000 certificates
 	MaxListsOfCRL = 64
 
-	MaxGroupName  = 256     // bytes of the name of a group that a provider gives
-	MaxGroupBytes = 2 << 10 // of all that it gives one user: they go into tokens, see MaxIssued
+	MaxGroupName   = 256      // bytes of the name of a group that a provider gives
+	MaxGroupBytes  = 16 << 10 // of all that it gives one user
+	MaxTokenGroups = 1 << 10  // of those in a token; of more than these, only those that rules and limits name
 
 	MaxClaims    = 8         // that the user template of an issuer names
 	MaxJSONDepth = 32        // of a token's claims, of a webhook's answer

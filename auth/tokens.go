@@ -109,6 +109,7 @@ type claims struct {
 	ID        string        `json:"jti"`
 	Access    []claimAccess `json:"access"`
 	Groups    []string      `json:"groups,omitempty"`
+	Narrowed  string        `json:"narrowed,omitempty"`
 	Via       string        `json:"via,omitempty"`
 	Proof     string        `json:"proof,omitempty"`
 	Sealed    string        `json:"sealed,omitempty"`
@@ -137,6 +138,7 @@ func (t *Tokens) Issue(id Identity, audience string, scope []Access, now time.Ti
 		ID:        rand.Text(),
 		Access:    toClaims(scope),
 		Groups:    id.Groups,
+		Narrowed:  id.Narrowed,
 		Via:       id.Via,
 		Epoch:     id.Epoch,
 		Chain:     base64.RawURLEncoding.EncodeToString([]byte(id.Chain)),
@@ -279,7 +281,7 @@ func readClaims(payload []byte, audience string) (id Identity, notBefore time.Ti
 		return id, notBefore, err
 	}
 	id = Identity{
-		Name: c.Subject, Groups: c.Groups, Via: c.Via, ID: c.ID,
+		Name: c.Subject, Groups: c.Groups, Narrowed: c.Narrowed, Via: c.Via, ID: c.ID,
 		Expires: time.Unix(c.Expires, 0), Issued: time.Unix(c.IssuedAt, 0), Epoch: c.Epoch,
 		Capped: true, Scope: scope,
 	}

@@ -31,6 +31,7 @@ const (
 	reasonWrongPassword = "wrong_password"
 	reasonBadCert       = "bad_certificate"
 	reasonProvider      = "login_provider"
+	reasonGroups        = "too_many_groups"
 	reasonRobotExpired  = "expired_robot"
 	reasonRobotRotated  = "rotated_secret"
 	reasonRobotAway     = "robot_elsewhere"

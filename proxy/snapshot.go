@@ -31,6 +31,7 @@ type Snapshot struct {
 	passwords     *provider  // of passwords that are for all upstreams but those in passthrough; nil: none
 	cors          *cors.Cors // nil: for no page
 	foreign       *http.CrossOriginProtection
+	groups        *auth.GroupSet
 	others        map[string]*provider // by hostname: who proves names for what is not in passthrough
 }
 
@@ -67,6 +68,7 @@ func (h *Handler) Prepare(settings Settings) (*Snapshot, error) {
 			l.waited = h.metrics.waited.WithLabelValues(l.Name)
 		}
 	}
+	s.prepareGroups()
 	if err := s.prepareOrigins(); err != nil {
 		return nil, err
 	}
@@ -77,6 +79,21 @@ func (h *Handler) Prepare(settings Settings) (*Snapshot, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// prepareGroups finds out which groups anything asks about.
+func (s *Snapshot) prepareGroups() {
+	var subjects []auth.Subject
+	var patterns []auth.Pattern
+	every := false
+	for i := range s.limits {
+		l := &s.limits[i]
+		subjects = slices.Concat(subjects, l.Subjects, l.ExemptWho)
+		patterns = append(patterns, l.Repositories...)
+		named := slices.ContainsFunc(l.Subjects, func(one auth.Subject) bool { return one.Kind() == "group" })
+		every = every || l.Per == PerGroup && !named // it counts each for itself
+	}
+	s.groups = s.Policy.Groups(subjects, patterns, every)
 }
 
 // prepareUpstreams keeps those of the snapshot in force that are the same.
