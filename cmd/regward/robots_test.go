@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -277,6 +278,18 @@ func TestCommandsChangeRobotsOneAfterTheOther(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) != 1 || left[0] != editors {
 		t.Errorf("left: %v", left)
+	}
+	// The folder's owner gets nothing of root's by a link in the place of the lock.
+	lock, others := path+".lock", filepath.Join(dir, "others")
+	write(t, others, "root's")
+	if err := errors.Join(os.Remove(lock), os.Symlink(others, lock)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := editRobots(t.Context(), path, func(data []byte, _ *auth.RobotFile) ([]byte, error) { return data, nil }); err == nil {
+		t.Error("a link was locked")
+	}
+	if err := os.Remove(lock); err != nil {
+		t.Fatal(err)
 	}
 	// A file that is a link stays one.
 	link := filepath.Join(dir, "link.yaml")

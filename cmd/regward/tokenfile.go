@@ -96,16 +96,30 @@ func cannotChange(path string, err error) error {
 	return err
 }
 
+// openLock opens a lock, and makes it where there is none. No link is followed,
+// and only what was made here is given away: the folder may be somebody else's
+// than root's, who must not get a file of root's by it.
+func openLock(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return os.OpenFile(name, os.O_RDWR|noFollow, 0o600)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(filepath.Dir(name)); err == nil {
+		_ = giveTo(f, info) // else only root can change it from now on, and is told so
+	}
+	return f, nil
+}
+
 // lockFile lets one process at a time change a file. The lock is on one of its
 // own, PATH.lock, as the file itself is replaced. What somebody left who was
 // killed while writing is removed.
 func lockFile(ctx context.Context, path string) (*os.File, error) {
-	f, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := openLock(path + ".lock")
 	if err != nil {
 		return nil, err
-	}
-	if info, err := os.Stat(filepath.Dir(path)); err == nil {
-		_ = giveTo(f, info) // else only root can change it from now on, and is told so
 	}
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()

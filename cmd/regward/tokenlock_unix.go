@@ -7,6 +7,8 @@ import (
 	"syscall"
 )
 
+const noFollow = syscall.O_NOFOLLOW
+
 // tryLock takes the lock on a file that ends with it, and with the process;
 // false: somebody else has it.
 func tryLock(f *os.File) (bool, error) {

@@ -6,6 +6,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
+const noFollow = 0
+
 // tryLock takes the lock on a file that ends with it, and with the process;
 // false: somebody else has it.
 func tryLock(f *os.File) (bool, error) {
