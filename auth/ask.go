@@ -40,7 +40,7 @@ func Ask(ctx context.Context, a Authenticator, c Credential) (all []Said) {
 func (n *OIDC) askEach(ctx context.Context, c Credential) (all []Said) {
 	id, err := n.Authenticate(ctx, c)
 	t, unreadable := readToken(c.Secret())
-	if unreadable != nil && n.mine(c) {
+	if n.mine(c) && (unreadable != nil || !n.asUser(c)) {
 		return []Said{{n.Named(), id, err}}
 	}
 	for _, i := range n.issuers {

@@ -176,13 +176,17 @@ func (i *oidcIssuer) prove(o OIDCOptions) [16]byte {
 	return [16]byte(mac.Sum(nil))
 }
 
-// Authenticate says whom the token speaks for, until when. Every other user name
-// than `oidc` is ErrNotMine; what is wrong with a token is a *Rejection. An
+// Authenticate says whom the token speaks for, until when. Another user name than
+// `oidc` is ErrNotMine, unless the password is a token by one of the issuers:
+// nobody else shall see that. What is wrong with a token is a *Rejection. An
 // issuer that cannot be asked for its keys could not say, unless the token is
 // wrong by itself.
 func (n *OIDC) Authenticate(ctx context.Context, c Credential) (Identity, error) {
 	if !n.mine(c) {
 		return Identity{}, ErrNotMine
+	}
+	if !n.asUser(c) {
+		return Identity{}, &Rejection{strings.TrimSuffix(viaOIDC, ":"), fmt.Sprintf("%s came with an issuer's token, and those log in as %s", shorten(c.User), OIDCUser), WrongToken}
 	}
 	t, err := readToken(c.Secret())
 	if err != nil {
@@ -215,10 +219,20 @@ func (n *OIDC) Authenticate(ctx context.Context, c Credential) (Identity, error)
 }
 
 func (n *OIDC) mine(c Credential) bool {
-	if c.Kind != Basic {
+	return c.Kind == Basic && (n.asUser(c) || n.issued(c.Secret()))
+}
+
+func (n *OIDC) asUser(c Credential) bool {
+	return c.User == OIDCUser || !n.caseSensitive && strings.EqualFold(c.User, OIDCUser)
+}
+
+// issued reports whether a password is what one of the issuers may have issued.
+func (n *OIDC) issued(password string) bool {
+	if !strings.HasPrefix(password, "eyJ") { // a JSON object begins so in base64
 		return false
 	}
-	return c.User == OIDCUser || !n.caseSensitive && strings.EqualFold(c.User, OIDCUser)
+	t, err := readToken(password)
+	return err == nil && slices.ContainsFunc(n.issuers, func(i *oidcIssuer) bool { return i.Issuer == t.issuer })
 }
 
 // wrongToken is what an entry has against a token. Of several entries' words the

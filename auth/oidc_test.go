@@ -226,9 +226,16 @@ func TestATokenIsALogin(t *testing.T) {
 			t.Error("something else is believed")
 		}
 	}
-	for _, c := range []auth.Credential{auth.NewBasic("ann", token), auth.NewBasic("oidc:ci", token), auth.NewBearer(token), {}} {
+	foreign := signToken(t, key, i.claims("iss", "https://other.example.com"))
+	for _, c := range []auth.Credential{auth.NewBasic("ann", foreign), auth.NewBasic("ann", "eyJ.eyJ.x"), auth.NewBasic("ann", "pw"), auth.NewBearer(token), {}} {
 		if _, err := n.Authenticate(context.Background(), c); !errors.Is(err, auth.ErrNotMine) || n.Proof(c) != nil {
 			t.Errorf("%v: %v, want ErrNotMine", c, err)
+		}
+	}
+	for _, user := range []string{"ann", "oidc:ci"} { // nobody who is asked later shall see it
+		_, err := n.Authenticate(context.Background(), auth.NewBasic(user, token))
+		if wrong := (*auth.Rejection)(nil); !errors.As(err, &wrong) || !strings.Contains(wrong.Reason, "those log in as oidc") {
+			t.Errorf("%s: %v", user, err)
 		}
 	}
 	if i.fetches() != 1 {
