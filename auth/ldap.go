@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -197,7 +198,7 @@ func (l *LDAP) findAgain(ctx context.Context, name string) (ldapUser, error) {
 func (l *LDAP) findBy(ctx context.Context, filter, user string) (ldapUser, error) {
 	found, server, err := l.pool.search(ctx, ldapSearch{
 		base: l.o.UserBase, filter: filter, most: 1, key: "user_base",
-		attributes: []string{l.o.UserName, "userAccountControl", "nsAccountLock"},
+		attributes: []string{l.o.UserName, "userAccountControl", "accountExpires", "nsAccountLock", "pwdAccountLockedTime"},
 	})
 	switch {
 	case errors.Is(err, errTooManyEntries):
@@ -215,7 +216,7 @@ func (l *LDAP) findBy(ctx context.Context, filter, user string) (ldapUser, error
 	if e.DN == "" {
 		return ldapUser{}, fmt.Errorf("ldap: the entry of user %s has no name to log in with", shorten(user))
 	}
-	return ldapUser{dn: e.DN, name: name, barred: barred(e), server: server}, nil
+	return ldapUser{dn: e.DN, name: name, barred: barred(e, l.o.Now()), server: server}, nil
 }
 
 // spelled is the name of an entry. Of several, one must be that which was typed.
@@ -241,15 +242,28 @@ func (l *LDAP) spelled(e *ldap.Entry, typed string) (string, error) {
 	return name, nil
 }
 
-// barred is why an entry may not log in: it is switched off in Active Directory
-// or in 389 Directory Server, whose binds would say so, too.
-func barred(e *ldap.Entry) string {
+// barred is why an entry may not log in, as Active Directory, 389 Directory Server
+// and OpenLDAP have it. Their binds would say so, too; but who has a refresh token
+// makes none.
+func barred(e *ldap.Entry, now time.Time) string {
 	const accountDisable = 2
 	flags, _ := strconv.ParseInt(e.GetEqualFoldAttributeValue("userAccountControl"), 10, 64)
-	if flags&accountDisable != 0 || strings.EqualFold(e.GetEqualFoldAttributeValue("nsAccountLock"), "true") {
+	switch {
+	case flags&accountDisable != 0, strings.EqualFold(e.GetEqualFoldAttributeValue("nsAccountLock"), "true"):
 		return "the account is disabled"
+	case e.GetEqualFoldAttributeValue("pwdAccountLockedTime") == "000001010000Z": // for good; else it is a pause after wrong passwords
+		return "the account is locked"
+	case accountExpired(e.GetEqualFoldAttributeValue("accountExpires"), now):
+		return "the account has expired"
 	}
 	return ""
+}
+
+// accountExpired reads Active Directory's time: tenths of microseconds since 1601.
+func accountExpired(text string, now time.Time) bool {
+	const to1970 = 11_644_473_600
+	ticks, err := strconv.ParseInt(text, 10, 64)
+	return err == nil && ticks > 0 && ticks != math.MaxInt64 && !now.Before(time.Unix(ticks/10_000_000-to1970, 0))
 }
 
 // fill puts user and dn into a filter, escaped (RFC 4515, 3): whatever they are,

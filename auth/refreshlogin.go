@@ -32,8 +32,14 @@ func NewRefreshing(store RefreshStore, cache *Cache, now func() time.Time) *Refr
 
 // Give makes a token for id, whose login has just been proven, to be used at t.Host
 // by t.Client; from where it was asked for is t.Addr. When it returns the token is
-// kept. The secret is to be given to that client alone and kept nowhere.
-func (r *Refreshing) Give(ctx context.Context, id *Identity, t RefreshToken) (secret string, hash RefreshHash, err error) {
+// kept. The secret is to be given to that client alone and kept nowhere. Nobody
+// gets one whom by cannot tell of now: it would be good for nothing.
+func (r *Refreshing) Give(ctx context.Context, by Renewer, id *Identity, t RefreshToken) (secret string, hash RefreshHash, err error) {
+	short, cancel := context.WithTimeout(ctx, maxRefreshTry)
+	defer cancel()
+	if _, err := by.Renew(short, *id); err != nil {
+		return "", hash, err
+	}
 	secret = newSecret(refreshPrefix)
 	t.Hash = HashRefresh(secret)
 	t.User, t.Via, t.Proof, t.Epoch = id.Name, id.Via, id.Proof, id.Epoch
@@ -134,6 +140,10 @@ func (r *Refreshing) EndBefore(ctx context.Context, user string, at time.Time) (
 	}
 	return r.End(ctx, some...)
 }
+
+// maxRefreshTry bounds what a login waits for besides: who gets no token keeps the
+// password.
+const maxRefreshTry = 3 * time.Second
 
 // renewal is the Authenticator that a refresh token is asked of.
 type renewal struct {

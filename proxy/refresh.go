@@ -39,7 +39,7 @@ func (x *exchange) keep(ask tokenAsk, id *auth.Identity) string {
 		return ""
 	}
 	client := cmp.Or(ask.client, short(x.r.UserAgent()))
-	secret, hash, err := x.h.Refresh.Give(x.r.Context(), id, auth.RefreshToken{Host: x.site.name, Client: client, Addr: x.addr.String()})
+	secret, hash, err := x.h.Refresh.Give(x.r.Context(), x.s.Renew, id, auth.RefreshToken{Host: x.site.name, Client: client, Addr: x.addr.String()})
 	if err != nil {
 		x.h.noRefresh.do(x.start, func() {
 			x.h.Log.Warn("no refresh token was given: the client keeps the password", zap.String("user", id.Name), zap.String("request_id", x.id), zap.Error(err))

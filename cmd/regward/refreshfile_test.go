@@ -197,7 +197,7 @@ func TestRefreshFileAfterAKillWhileWriting(t *testing.T) {
 	if err := refreshIn(path, &now).Add(ctx, refreshToken(1, "ann")); err != nil {
 		t.Fatal(err)
 	}
-	aside := filepath.Join(filepath.Dir(path), "."+refreshName+".12345")
+	aside := filepath.Join(filepath.Dir(path), "."+refreshName+".12345.new")
 	write(t, aside, `{"tokens": [{"hash":`)
 	f := refreshIn(path, &now)
 	if _, err := f.Get(ctx, auth.HashRefresh("1")); err != nil {
