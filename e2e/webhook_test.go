@@ -15,7 +15,7 @@ rules:
   - {subjects: everyone,      repositories: "library/**", allow: pull}
   - {subjects: group:dev,     repositories: "shared/**",  allow: [pull, push]}
   - {subjects: authenticated, repositories: "{user}/**",  allow: [pull, push]}
-cache: {ttl: 5m}
+cache: {ttl: 10m, negative_ttl: 10m}
 `
 
 // pushes reports whether a token for the login lets it push.
@@ -152,7 +152,7 @@ func TestWebhookThatMisbehaves(t *testing.T) {
 	p := startLoginProgram(t)
 	way := startLine(t, strings.TrimSuffix(strings.TrimPrefix(p.url, "https://"), "/regward"))
 	p.url = "https://" + strings.Replace(way.at, "127.0.0.1", "localhost", 1) + "/regward"
-	rules := strings.Replace(hookRules, "ttl: 5m", "ttl: 1s, negative_ttl: 1s, stale: 10m", 1)
+	rules := strings.Replace(hookRules, "ttl: 10m, negative_ttl: 10m", "ttl: 1s, negative_ttl: 1s, stale: 10m", 1)
 	g := startAsking(t, p.auth("timeout: 1s"), rules)
 	g.logsIn(t, "ann", passwords["ann"]).is(t, http.StatusOK)
 	seen := func(status int) {
