@@ -1,6 +1,8 @@
 package configs_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,6 +43,18 @@ func TestDiffOfTags(t *testing.T) {
 		}
 		if tt.from.Version == tt.to.Version {
 			t.Errorf("%s: the version is the same", tt.why)
+		}
+	}
+}
+
+// Signatures are added by moving a tag, where there is no referrers API.
+func TestImmutableTagsWarnOfSignatures(t *testing.T) {
+	for tags, want := range map[string]bool{"": true, `, tags: "*"`: true, `, tags: ["v*", "sha*"]`: true, `, tags: "v*"`: false} {
+		c := static(t, small+"rules:\n  - {subjects: group:dev, repositories: \"team/**\", allow: [pull, push], immutable: true"+tags+"}\n")
+		if got := slices.ContainsFunc(c.Warnings, func(p configs.Problem) bool {
+			return strings.Contains(p.String(), "rules[0].immutable: keeps tags like sha256-2c26...")
+		}); got != want {
+			t.Errorf("%q: warned %v, want %v", tags, got, want)
 		}
 	}
 }

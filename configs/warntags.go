@@ -19,6 +19,9 @@ func (k *checker) warnTags(i int, at string, r Rule) {
 	if r.Allow.Has(auth.Delete) && !r.DryRun {
 		k.maybe(at+".allow", "delete is never allowed by this rule: what is immutable cannot be deleted, nor by its digest", "leave delete out")
 	}
+	if len(r.Tags) == 0 || slices.ContainsFunc(r.Tags, func(p auth.TagPattern) bool { return p.Matches(fallbackTag) }) {
+		k.maybe(at+".immutable", "keeps tags like sha256-2c26... too, in which clients list signatures where the registry has no referrers API: the second one for an image is refused", `name the tags that are to stay: tags: "v*"`)
+	}
 	if by := k.noPush(i, r); by != "" {
 		k.maybe(at+".immutable", "nobody can push what this keeps from being moved: "+by+" denies it", "leave one of the two out")
 	}
@@ -26,6 +29,9 @@ func (k *checker) warnTags(i int, at string, r Rule) {
 		k.maybe(at+".immutable", "keeps nothing yet: of a dry run it is only told what would be refused", "take dry_run out once the log has no would_deny that is not meant")
 	}
 }
+
+// fallbackTag is one that clients move to add to what is said of an image.
+const fallbackTag = "sha256-2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 
 // warnNoSecret: a digest names what a tag does, and rules do not see which. It
 // is said once of pulls and once of deletions.
