@@ -42,8 +42,10 @@ type refreshChange struct {
 	err     error
 }
 
-// errUnchanged is of a change that asks for no write.
-var errUnchanged = errors.New("nothing is changed")
+var (
+	errUnchanged = errors.New("nothing is changed") // asks for no write
+	errTooLong   = fmt.Errorf("they would take more than %d bytes, which is not read again", auth.MaxRefreshFile)
+)
 
 // newRefreshFile reads nothing before it is asked. A file that cannot be read
 // keeps nobody from serving: it is an error of each question.
@@ -176,7 +178,11 @@ func (f *refreshFile) write(ctx context.Context, all []*refreshChange) error {
 	if !changed {
 		return nil
 	}
-	if err = replaceFile(f.path, auth.FormatRefreshFile(list)); err == nil {
+	text := auth.FormatRefreshFile(list)
+	if err = errTooLong; len(text) <= auth.MaxRefreshFile {
+		err = replaceFile(f.path, text)
+	}
+	if err == nil {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.stamp, err = stampOf(f.path)
