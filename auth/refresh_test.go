@@ -55,6 +55,7 @@ func TestRefreshFileThatIsNone(t *testing.T) {
 		"no proof":  strings.Replace(good, `"proof":"`, `"proof":"=`, 1),
 		"epoch":     strings.Replace(good, `"epoch":1`, `"epoch":-1`, 1),
 		"no time":   regexp.MustCompile(`"used":"[^"]*"`).ReplaceAllString(good, `"used":""`),
+		"far time":  regexp.MustCompile(`"used":"[^"]*"`).ReplaceAllString(good, `"used":"9999-12-31T23:59:59-23:59"`),
 		"long host": strings.Replace(good, `"host":"registry.example.com"`, `"host":"`+strings.Repeat("x", 300)+`"`, 1),
 		"client":    strings.Replace(good, `"client":"docker"`, `"client":"`+strings.Repeat("x", 65)+`"`, 1),
 		"too many":  `{"tokens": [` + strings.Repeat(line+",", auth.MaxRefreshTokens) + line + `]}`,

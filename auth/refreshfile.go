@@ -64,13 +64,19 @@ func (r *refreshRecord) token() (t RefreshToken, err error) {
 		return t, errors.New("host or via is missing")
 	case len(r.Host) > MaxUser || len(r.Via) > MaxUser || len(r.Client) > MaxRefreshClient || len(r.Addr) > MaxRefreshClient:
 		return t, errors.New("host, via, client or addr is too long")
-	case r.Epoch < 0 || r.Created.IsZero() || r.Used.IsZero():
+	case r.Epoch < 0 || !writable(r.Created) || !writable(r.Used):
 		return t, errors.New("epoch, created or used is no time")
 	}
 	return RefreshToken{
 		Hash: RefreshHash(hash), User: r.User, Host: r.Host, Via: r.Via, Proof: [16]byte(proof), Epoch: r.Epoch,
 		Created: r.Created.UTC(), Used: r.Used.UTC(), Client: r.Client, Addr: r.Addr,
 	}, nil
+}
+
+// writable reports whether JSON has a spelling for a time in UTC.
+func writable(t time.Time) bool {
+	year := t.UTC().Year()
+	return year >= 1970 && year <= 9999
 }
 
 // FormatRefreshFile is the file that ParseRefreshFile reads, equal for equal
