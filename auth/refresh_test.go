@@ -179,7 +179,7 @@ func TestRefreshGivenWhileRevoked(t *testing.T) {
 		all.Go(func() { _, _, _ = r.Give(t.Context(), by, &id, auth.RefreshToken{Host: "h"}) })
 		all.Go(func() {
 			cache.Revoke(auth.Revocation{User: "ann", At: at, Until: at.Add(time.Hour)})
-			if _, err := r.EndBefore(t.Context(), "ann", at); err != nil {
+			if _, err := r.EndBefore(t.Context(), map[string]time.Time{"ann": at}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -321,6 +321,25 @@ func TestLDAPRenewsNobodyWhoIsBarred(t *testing.T) {
 		}
 		if _, err := l.Renew(t.Context(), id); errors.Is(err, auth.ErrRejected) != tt.barred {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestRefreshTokensOfManyRevokedUsers(t *testing.T) {
+	at := time.Date(2026, 5, 4, 10, 0, 0, 0, time.UTC)
+	for _, many := range []int{1, 10, 30} {
+		r, store, _, _, _ := renewing(t, time.Now)
+		revoked := map[string]time.Time{}
+		for i := range 40 {
+			old, late := keptRefresh(i, fmt.Sprint("user", i)), keptRefresh(100+i, fmt.Sprint("user", i))
+			late.Epoch = auth.Epoch(at.UnixMilli()) // from after it
+			store.all[old.Hash], store.all[late.Hash] = old, late
+			if i < many {
+				revoked[old.User] = at
+			}
+		}
+		if n, err := r.EndBefore(t.Context(), revoked); n != many || err != nil || len(store.all) != 80-many {
+			t.Errorf("%d users: %d ended, %d left, %v", many, n, len(store.all), err)
 		}
 	}
 }

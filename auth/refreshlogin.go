@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -122,23 +123,39 @@ func (r *Refreshing) End(ctx context.Context, hashes ...RefreshHash) (int, error
 	return r.store.Delete(ctx, hashes...)
 }
 
-// EndBefore ends those a revocation has ended: they are not taken any more as it
-// is, but it will be forgotten.
-func (r *Refreshing) EndBefore(ctx context.Context, user string, at time.Time) (int, error) {
-	all, err := r.store.Of(ctx, user)
-	if err != nil {
-		return 0, err
+// EndBefore ends those that revocations have ended, of users before a time, "" of
+// everybody: they are not taken any more as it is, but a revocation is forgotten.
+func (r *Refreshing) EndBefore(ctx context.Context, revoked map[string]time.Time) (int, error) {
+	users := slices.Collect(maps.Keys(revoked))
+	if _, everybody := revoked[""]; everybody || len(users) > 10 { // one long list costs less then
+		users = []string{""}
 	}
 	var some []RefreshHash
-	for i := range all {
-		if all[i].Epoch < Epoch(at.UnixMilli()) {
-			some = append(some, all[i].Hash)
+	for _, user := range users {
+		all, err := r.store.Of(ctx, user)
+		if err != nil {
+			return 0, err
+		}
+		for i := range all {
+			if endedAt(revoked, all[i].User) > all[i].Epoch {
+				some = append(some, all[i].Hash)
+			}
 		}
 	}
 	if len(some) == 0 {
 		return 0, nil
 	}
 	return r.End(ctx, some...)
+}
+
+// endedAt is the epoch that ended what was proven of a user, 0 for none.
+func endedAt(revoked map[string]time.Time, user string) (epoch Epoch) {
+	for _, name := range []string{user, ""} {
+		if at, ok := revoked[name]; ok {
+			epoch = max(epoch, Epoch(at.UnixMilli()))
+		}
+	}
+	return epoch
 }
 
 // maxRefreshTry bounds what a login waits for besides: who gets no token keeps the

@@ -153,12 +153,12 @@ func TestRefreshEndsWithARevocation(t *testing.T) {
 	at := g.clock.Now()
 	g.Handler.Cache.Revoke(auth.Revocation{User: "ann", At: at, Until: at.Add(25 * time.Hour)})
 	g.renewed(refresh, "").refused(t, 401, "UNAUTHORIZED")
-	if n, err := g.Handler.Refresh.EndBefore(t.Context(), "ann", at); n != 1 || err != nil {
+	if n, err := g.Handler.Refresh.EndBefore(t.Context(), map[string]time.Time{"ann": at, "bob": at}); n != 1 || err != nil {
 		t.Errorf("%d tokens ended, %v", n, err)
 	}
 	_, again := g.keepLogin() // who still has the password may go on
 	g.renewed(again, "").want(t, 200)
-	if n, err := g.Handler.Refresh.EndBefore(t.Context(), "", at); n != 0 || err != nil || len(store.all) != 1 {
+	if n, err := g.Handler.Refresh.EndBefore(t.Context(), map[string]time.Time{"": at}); n != 0 || err != nil || len(store.all) != 1 {
 		t.Errorf("%d tokens from after the revocation ended, %v", n, err)
 	}
 	g.clock.pass(26 * time.Hour) // the revocation is forgotten, and what it ended is not back

@@ -114,21 +114,22 @@ func (s *server) settleRefresh(ctx context.Context) {
 	todo := r.ended
 	r.ended = map[string]time.Time{}
 	r.mu.Unlock()
-	var again []fleet.Revocation
-	for user, at := range todo {
-		n, err := r.tokens.EndBefore(ctx, user, at)
-		if err != nil {
-			again = append(again, fleet.Revocation{User: user, At: at})
-			s.log.Warn("refresh tokens from before a revocation are not taken, but not ended for good yet", zap.String("user", everybody(user)), zap.Error(err))
-		} else if n > 0 {
-			s.log.Info("refresh tokens ended", zap.String("user", everybody(user)), zap.Int("tokens", n))
-		}
+	if len(todo) == 0 {
+		return
 	}
+	n, err := r.tokens.EndBefore(ctx, todo)
+	if err == nil {
+		if n > 0 {
+			s.log.Info("refresh tokens ended by revocations", zap.Int("tokens", n))
+		}
+		return
+	}
+	s.log.Warn("refresh tokens from before a revocation are not taken, but not ended for good yet", zap.Error(err))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, one := range again {
-		if r.ended[one.User].Before(one.At) {
-			r.ended[one.User] = one.At
+	for user, at := range todo {
+		if r.ended[user].Before(at) {
+			r.ended[user] = at
 		}
 	}
 }
