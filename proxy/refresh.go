@@ -33,9 +33,7 @@ func (x *exchange) keep(ask tokenAsk, id *auth.Identity) string {
 		return ""
 	}
 	if !x.s.Renew.Current(id) { // a robot, or who proved it cannot tell when the user goes
-		if x.fresh {
-			x.auditLogin(*id)
-		}
+		x.auditKept(id, "")
 		return ""
 	}
 	client := cmp.Or(ask.client, short(x.r.UserAgent()))
@@ -44,13 +42,29 @@ func (x *exchange) keep(ask tokenAsk, id *auth.Identity) string {
 		x.h.noRefresh.do(x.start, func() {
 			x.h.Log.Warn("no refresh token was given: the client keeps the password", zap.String("user", id.Name), zap.String("request_id", x.id), zap.Error(err))
 		})
-		if x.fresh {
-			x.auditLogin(*id)
-		}
+		x.auditKept(id, "")
 		return ""
 	}
-	x.auditLogin(*id, zap.String("refresh_token", hash.ID()))
+	x.auditKept(id, hash.ID())
 	return secret
+}
+
+// unkeep ends the refresh token of a login that came to nothing: no client has it.
+func (x *exchange) unkeep(ask tokenAsk) {
+	if x.offline && ask.refresh != "" {
+		_, _ = x.h.Refresh.End(x.r.Context(), auth.HashRefresh(ask.refresh)) // else it ends for want of use
+	}
+}
+
+// auditKept tells of a login that a refresh token was asked for: with the one that
+// was given, or as of any other login.
+func (x *exchange) auditKept(id *auth.Identity, given string) {
+	switch {
+	case given != "":
+		x.auditLogin(*id, zap.String("refresh_token", given))
+	case x.offline && x.fresh:
+		x.auditLogin(*id)
+	}
 }
 
 // renew is whom a refresh token stands for (T23): its user with the groups of

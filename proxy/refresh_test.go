@@ -244,6 +244,21 @@ func TestRefreshTokensAreInNoLog(t *testing.T) {
 	}
 }
 
+// A login that comes to nothing leaves no token behind, and is told all the same.
+func TestRefreshOfLoginsThatComeToNothing(t *testing.T) {
+	g, store := refreshing(t)
+	g.get("/token?offline_token=true&account=bob", who("ann")).refused(t, 401, "UNAUTHORIZED")
+	if n := strings.Count(g.audit.String(), `"msg":"login"`); n != 1 {
+		t.Errorf("%d lines of the audit, want 1:\n%s", n, g.audit.String())
+	}
+	x := &exchange{h: g.Handler, s: g.Current(), r: g.request("GET", "/token"), offline: true}
+	_, refresh := g.keepLogin()
+	x.unkeep(tokenAsk{refresh: refresh})
+	if len(store.all) != 0 {
+		t.Errorf("%d are kept", len(store.all))
+	}
+}
+
 func TestRefreshIsNotForPassthrough(t *testing.T) {
 	g, _ := passing(t, passRules)
 	g.Handler.Refresh = auth.NewRefreshing(&refreshes{all: map[auth.RefreshHash]auth.RefreshToken{}}, g.Handler.Cache, g.clock.Now)

@@ -47,12 +47,16 @@ func (x *exchange) token() error {
 			return err
 		}
 		if ask.account != "" && x.s.fold(ask.account) != x.s.fold(ask.cred.User) { // T26
+			x.auditKept(&id, "")
 			return unauthorized("UNAUTHORIZED", "the account asked for is not the one that logged in", "", "").because(reasonWrongPassword)
 		}
 		ask.refresh = x.keep(ask, &id)
 	}
 	x.call(id)
-	return x.grant(ask, up)
+	if err = x.grant(ask, up); err != nil {
+		x.unkeep(ask)
+	}
+	return err
 }
 
 // asksFor is the upstream a token request is about (T35): that of the first
