@@ -343,3 +343,19 @@ func TestRefreshTokensOfManyRevokedUsers(t *testing.T) {
 		}
 	}
 }
+
+// One that cannot be read again would take all others with it.
+func TestRefreshTokensThatAreGivenCanBeRead(t *testing.T) {
+	r, store, _, by, id := renewing(t, time.Now)
+	for _, client := range []string{"", "docker", "a" + strings.Repeat("é", 40), "ab" + strings.Repeat("\U0001f433", 20), strings.Repeat("\xff", 64)} {
+		if _, hash, err := r.Give(t.Context(), by, &id, auth.RefreshToken{Host: "h", Client: client, Addr: "192.0.2.7"}); err != nil {
+			t.Errorf("%q: %v", client, err)
+		} else if _, err := auth.ParseRefresh(auth.FormatRefresh(store.all[hash])); err != nil {
+			t.Errorf("%q: %v", client, err)
+		}
+	}
+	n := len(store.all)
+	if _, _, err := r.Give(t.Context(), by, &id, auth.RefreshToken{Host: "h", Addr: strings.Repeat("1", 65)}); err == nil || len(store.all) > n {
+		t.Errorf("kept, and nobody can read it: %v", err)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,7 +47,10 @@ func (r *Refreshing) Give(ctx context.Context, by Renewer, id *Identity, t Refre
 	t.User, t.Via, t.Proof, t.Epoch = id.Name, id.Via, id.Proof, id.Epoch
 	t.Created = r.now().UTC().Truncate(time.Second)
 	t.Used = t.Created
-	t.Client = t.Client[:min(len(t.Client), MaxRefreshClient)]
+	t.Client = strings.ToValidUTF8(t.Client[:min(len(t.Client), MaxRefreshClient)], "") // half a letter would be written as more bytes than it has
+	if _, err := ParseRefresh(FormatRefresh(t)); err != nil {
+		return "", hash, fmt.Errorf("it could not be read again: %w", err) // and with it nobody's
+	}
 	if err := r.store.Add(ctx, t); err != nil {
 		return "", hash, err
 	}
