@@ -229,6 +229,14 @@ func TestRefreshUsesAreNotedLater(t *testing.T) {
 	}
 }
 
+// What would not be read again is not kept: the whole file would not be.
+func TestRefreshThatCannotBeKept(t *testing.T) {
+	r, store, _, by, id := renewing(t, time.Now)
+	if _, _, err := r.Give(t.Context(), by, &id, auth.RefreshToken{Host: "h", Addr: strings.Repeat("x", 100)}); err == nil || len(store.all) > 0 {
+		t.Errorf("%v, kept %v", err, store.all)
+	}
+}
+
 // Only who can be asked about gets a token, and the one who proved it is asked.
 func TestRenewersAreAskedByWhoProved(t *testing.T) {
 	_, _, _, file, id := renewing(t, time.Now)
