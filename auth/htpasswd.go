@@ -22,7 +22,7 @@ type HtpasswdOptions struct {
 
 	// Key keys the proofs that tokens carry. It must be the same over restarts
 	// and on all instances: Tokens.Derive("htpasswd proof")[0].
-	Key [32]byte
+	Key ProofKey
 }
 
 // LineError is one bad line of a file. Msg and Fix never hold a hash.
@@ -224,6 +224,12 @@ func (h *Htpasswd) Current(id *Identity) bool {
 	}
 	line, known := h.lines[id.Name]
 	return known && subtle.ConstantTimeCompare(line.proof[:], id.Proof[:]) == 1
+}
+
+// Owns reports whether the file has the name.
+func (h *Htpasswd) Owns(name string) bool {
+	_, known := h.lines[name]
+	return known
 }
 
 // Names are all user names, sorted, as identities have them.

@@ -39,7 +39,7 @@ type LDAPOptions struct {
 
 	// Key keys the proofs that tokens carry. It must be the same over restarts
 	// and on all instances: Tokens.Derive("ldap proof")[0].
-	Key [32]byte
+	Key ProofKey
 
 	Now func() time.Time // nil: time.Now
 }
@@ -77,6 +77,7 @@ func NewLDAP(o LDAPOptions) (*LDAP, error) {
 	}
 	l := &LDAP{o: o, pool: pool}
 	l.proof = l.prove()
+	l.o.Key = ProofKey{} // what prints l asks no field of it how
 	return l, nil
 }
 

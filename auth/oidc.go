@@ -40,7 +40,7 @@ type IssuerOptions struct {
 type OIDCOptions struct {
 	Issuers       []IssuerOptions
 	CaseSensitive bool
-	Key           [32]byte // proofs are made with it: the same on every instance
+	Key           ProofKey // proofs are made with it: the same on every instance
 	Now           func() time.Time
 	Previous      *OIDC // its keys of issuers that are here too go on being used; may be nil
 }

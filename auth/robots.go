@@ -17,7 +17,7 @@ type RobotOptions struct {
 
 	// Key keys the proofs that tokens carry. It must be the same over restarts
 	// and on all instances: Tokens.Derive("robot proof")[0].
-	Key  [32]byte
+	Key  ProofKey
 	Now  func() time.Time
 	Uses *RobotUses // nil: nobody asks when a secret was last used
 }

@@ -2,8 +2,16 @@ package auth
 
 import (
 	"crypto/rand"
+	"fmt"
 	"hash/crc32"
+	"io"
 )
+
+// ProofKey keys the proofs that tokens carry. It prints as *** in every verb.
+type ProofKey [32]byte
+
+// Format never prints the key.
+func (ProofKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "***") }
 
 // A secret that we make is a prefix of four letters, 43 random ones (256 bits)
 // and 6 of a checksum. The prefix is what scanners of repositories and logs look

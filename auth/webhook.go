@@ -27,7 +27,7 @@ type WebhookOptions struct {
 	CA            []byte // PEM; nil: the system's
 	Timeout       time.Duration
 	CaseSensitive bool
-	Key           [32]byte // proofs are made with it: the same on every instance
+	Key           ProofKey // proofs are made with it: the same on every instance
 	Now           func() time.Time
 }
 
