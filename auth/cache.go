@@ -345,7 +345,7 @@ func (l *login) ask(ctx context.Context) (id Identity, refused bool, err error) 
 // check asks the providers one after the other, as a Chain does, but each with
 // a slot of its own kind: who waits for the network must not keep a core.
 func (l *login) check(ctx context.Context) (id Identity, refused bool, err error) {
-	all := concerned(links(l.by), l.c)
+	all := concerned(nil, links(l.by), l.c)
 	if len(all) == 0 {
 		err := l.admit()
 		return Identity{}, err != nil, cmp.Or[error](err, ErrNotMine)

@@ -33,6 +33,13 @@ type Prover interface {
 	Current(id *Identity) bool
 }
 
+// Owner is an Authenticator that knows its users by name. What a provider behind
+// it proved of such a name before is proven no longer: a login would not get there.
+type Owner interface {
+	// Owns does not allocate. name is as Identity has it.
+	Owns(name string) bool
+}
+
 // Remote is an Authenticator that waits for somebody else's answer and computes
 // nothing: its checks take none of the cores that hashing may have.
 type Remote interface {
@@ -88,10 +95,19 @@ type Guard interface {
 // provider knows is nobody else's, and a wrong password for it is not tried on
 // the next. One that cannot say ends it as well: the name may be its own, and
 // somebody of that name at the next provider is somebody else.
-type Chain struct{ providers []Authenticator }
+type Chain struct {
+	providers []Authenticator
+	links     []Authenticator // the same, those of chains among them one by one: found once, not at every login
+}
 
 // NewChain is a chain of providers. Without any it rejects everybody.
-func NewChain(providers ...Authenticator) *Chain { return &Chain{providers} }
+func NewChain(providers ...Authenticator) *Chain {
+	n := &Chain{providers: providers}
+	for _, p := range providers {
+		n.links = append(n.links, links(p)...)
+	}
+	return n
+}
 
 // Authenticate is the answer of the first provider whose credential c is, and
 // ErrRejected if it is nobody's.
@@ -112,15 +128,10 @@ func (n *Chain) Authenticate(ctx context.Context, c Credential) (Identity, error
 // links are the providers an Authenticator asks one after the other: those of a
 // Chain, or itself.
 func links(a Authenticator) []Authenticator {
-	n, ok := a.(*Chain)
-	if !ok || len(n.providers) == 0 {
-		return []Authenticator{a}
+	if n, ok := a.(*Chain); ok && len(n.links) > 0 {
+		return n.links
 	}
-	var all []Authenticator
-	for _, p := range n.providers {
-		all = append(all, links(p)...)
-	}
-	return all
+	return []Authenticator{a}
 }
 
 func remote(a Authenticator) bool {
@@ -135,7 +146,8 @@ func quick(a Authenticator) bool {
 
 // sure reports whether c is settled by a provider whose credentials nobody guesses.
 func sure(all []Authenticator, c Credential) bool {
-	some := concerned(all, c)
+	var few [fewLinks]Authenticator
+	some := concerned(few[:0], all, c)
 	if len(some) != 1 {
 		return false
 	}
@@ -152,8 +164,9 @@ func named(a Authenticator) string {
 }
 
 // concerned are those of a Chain's providers that c may be a matter of: none
-// that is sure to pass it on, and none after one that is sure to settle it.
-func concerned(all []Authenticator, c Credential) (some []Authenticator) {
+// that is sure to pass it on, and none after one that is sure to settle it. They
+// are appended to some.
+func concerned(some, all []Authenticator, c Credential) []Authenticator {
 	for _, a := range all {
 		claim := Unsure
 		if one, ok := a.(Claimer); ok {
@@ -169,6 +182,9 @@ func concerned(all []Authenticator, c Credential) (some []Authenticator) {
 	return some
 }
 
+// fewLinks is as many providers as there are kinds: a list of so many needs no heap.
+const fewLinks = 8
+
 // Proof is that of all providers that c may be a matter of, for any of them may
 // come to know it.
 func (n *Chain) Proof(c Credential) []byte {
@@ -176,7 +192,8 @@ func (n *Chain) Proof(c Credential) []byte {
 	if len(n.providers) == 0 {
 		return nil
 	}
-	for _, p := range concerned(links(n), c) {
+	var few [fewLinks]Authenticator
+	for _, p := range concerned(few[:0], n.links, c) {
 		one := p.Proof(c)
 		all = binary.BigEndian.AppendUint32(all, uint32(len(one)))
 		all = append(all, one...)
@@ -184,8 +201,9 @@ func (n *Chain) Proof(c Credential) []byte {
 	return all
 }
 
-// Current reports whether a provider still vouches for id. Without providers
-// that could tell, nothing speaks against it.
+// Current reports whether a provider still vouches for id, and none before it has
+// come to own the name. Without providers that could tell, nothing speaks against
+// it.
 func (n *Chain) Current(id *Identity) bool {
 	asked := false
 	for _, p := range n.providers {
@@ -195,6 +213,24 @@ func (n *Chain) Current(id *Identity) bool {
 			}
 			asked = true
 		}
+		if owns(p, id.Name) {
+			return false
+		}
 	}
 	return !asked
+}
+
+// Owns reports whether one of them does.
+func (n *Chain) Owns(name string) bool {
+	for _, p := range n.providers {
+		if owns(p, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func owns(a Authenticator, name string) bool {
+	o, ok := a.(Owner)
+	return ok && o.Owns(name)
 }

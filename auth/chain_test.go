@@ -208,3 +208,14 @@ func TestChecksAreCounted(t *testing.T) {
 		t.Errorf("got %s\nwant %s", strings.Join(got, ", "), want)
 	}
 }
+
+// What each login of a chain is kept under costs no list of its providers.
+func TestChainsOfChainsCostNoMore(t *testing.T) {
+	h := mustHtpasswd(t, line("ann", "pw"), auth.HtpasswdOptions{})
+	chain := auth.NewChain(auth.NewRobots(nil, auth.RobotOptions{Now: time.Now}), auth.NewChain(issuers(t), h))
+	c := auth.NewBasic("ann", "pw")
+	own := testing.AllocsPerRun(100, func() { h.Proof(c) })
+	if n := testing.AllocsPerRun(100, func() { chain.Proof(c) }) - own; n > 2 { // lengths and proofs in a row
+		t.Errorf("a chain allocates %v times more than its provider", n)
+	}
+}

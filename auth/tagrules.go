@@ -65,6 +65,10 @@ func (r *Rule) tagWords() string {
 // called so.
 const someTag = "*"
 
+// Tags reports whether any rule tells one tag from another. Where none does, no
+// refusal is for a tag's sake.
+func (p *Policy) Tags() bool { return p.tags || p.fixed != nil }
+
 // Grants reports whether a token of c's may carry want. Tokens name no tags:
 // where c may do it to some tag, or to what names none, the token says yes, and
 // the tag is judged when it comes. The ceiling of c's own token counts as in

@@ -109,9 +109,12 @@ func (x *exchange) denied(d auth.Decision) error {
 // tagWords is what a caller hears who may do what is asked, but not to that tag;
 // "" if the tag is not the reason, or a login might help.
 func (x *exchange) tagWords(d auth.Decision) string {
+	if d.Verdict != auth.Denied || x.who.Anonymous() || !x.s.Policy.Tags() {
+		return ""
+	}
 	who := x.who
 	who.Capped = false // what a token with more in it could do
-	if d.Verdict != auth.Denied || x.who.Anonymous() || !x.s.Policy.Grants(&who, d.Access) {
+	if !x.s.Policy.Grants(&who, d.Access) {
 		return ""
 	}
 	repo := d.Access.Repository
