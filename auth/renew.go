@@ -17,11 +17,14 @@ type Renewer interface {
 	Renew(ctx context.Context, id Identity) (Identity, error)
 }
 
-// Renew asks the provider that proved id.
+// Renew asks the provider that proved id, unless the name is one's before it now.
 func (n *Chain) Renew(ctx context.Context, id Identity) (Identity, error) {
 	for _, p := range n.providers {
 		if r, ok := p.(Renewer); ok && r.Current(&id) {
 			return r.Renew(ctx, id)
+		}
+		if owns(p, id.Name) {
+			break
 		}
 	}
 	return Identity{}, changed(&id)

@@ -104,7 +104,7 @@ func (s *Snapshot) asking(b *backend) *provider {
 	return p
 }
 
-// then asks p first and q next.
+// then asks p first and q next. What q proved of a name stands until p owns it.
 func (p *provider) then(q *provider) *provider {
 	if p == nil {
 		return q
@@ -112,7 +112,15 @@ func (p *provider) then(q *provider) *provider {
 	if q == nil {
 		return p
 	}
-	return &provider{auth.NewChain(p.Authenticator, q.Authenticator), append(slices.Clone(p.current), q.current...)}
+	both := &provider{auth.NewChain(p.Authenticator, q.Authenticator), slices.Clone(p.current)}
+	for _, current := range q.current {
+		if first, ok := p.Authenticator.(auth.Owner); ok {
+			one := current
+			current = func(id *auth.Identity) bool { return !first.Owns(id.Name) && one(id) }
+		}
+		both.current = append(both.current, current)
+	}
+	return both
 }
 
 // provider checks the logins for an upstream, or, with nil, those for none in

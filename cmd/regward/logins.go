@@ -9,10 +9,10 @@ import (
 // come first: a token shall not be shown to a directory. The upstream that
 // knows logins, if one does, comes last and is added where upstreams are.
 type logins struct {
-	oidc    *auth.OIDC
-	ldap    *auth.LDAP
-	all     []auth.Authenticator
-	current []func(*auth.Identity) bool
+	oidc  *auth.OIDC
+	ldap  *auth.LDAP
+	all   []auth.Authenticator
+	chain *auth.Chain // of all
 }
 
 // buildLogins makes them; before are those of the configuration in force, whose
@@ -38,22 +38,19 @@ func buildLogins(cfg *configs.Config, tokens *auth.Tokens, before *logins) (*log
 		return nil, err
 	}
 	if l.oidc != nil {
-		l.add(l.oidc, l.oidc.Current)
+		l.all = append(l.all, l.oidc)
 	}
 	if file != nil {
-		l.add(file, file.Current)
+		l.all = append(l.all, file)
 	}
 	if l.ldap != nil {
-		l.add(l.ldap, l.ldap.Current)
+		l.all = append(l.all, l.ldap)
 	}
 	if hook != nil {
-		l.add(hook, hook.Current)
+		l.all = append(l.all, hook)
 	}
+	l.chain = auth.NewChain(l.all...)
 	return l, nil
-}
-
-func (l *logins) add(a auth.Authenticator, current func(*auth.Identity) bool) {
-	l.all, l.current = append(l.all, a), append(l.current, current)
 }
 
 // authenticator is all of them as one, nil if there is none.
@@ -64,15 +61,8 @@ func (l *logins) authenticator() auth.Authenticator {
 	case 1:
 		return l.all[0]
 	}
-	return auth.NewChain(l.all...)
+	return l.chain
 }
 
 // vouch reports whether one of them proved id, and what proved it still stands.
-func (l *logins) vouch(id *auth.Identity) bool {
-	for _, current := range l.current {
-		if current(id) {
-			return true
-		}
-	}
-	return false
-}
+func (l *logins) vouch(id *auth.Identity) bool { return l.chain.Current(id) }

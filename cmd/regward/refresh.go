@@ -46,7 +46,7 @@ func buildRenewer(cfg *configs.Config, people *logins) auth.Renewer {
 	if !cfg.Token.Refresh || len(people.all) == 0 {
 		return nil
 	}
-	return auth.Renewers(auth.NewChain(people.all...))
+	return auth.Renewers(people.chain)
 }
 
 // endRefresh has the refresh tokens of who was put out ended for good. Until that
