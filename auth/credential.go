@@ -106,7 +106,7 @@ func CheckBasic(user, password string) (Credential, error) {
 	switch {
 	case user == "" && password == "":
 		return Credential{}, nil
-	case (user == "" || user == refreshUser) && IsRefreshToken(password):
+	case IsRefreshToken(password): // under any name: no directory and no program shall see one
 		return Credential{}, ErrRefreshAsPassword
 	case user == "":
 		return Credential{}, fmt.Errorf("password without a user name: %w", ErrMalformed)

@@ -48,3 +48,20 @@ func TestANameThatTheFileTakesOver(t *testing.T) {
 		t.Error("the file's own ann is not known")
 	}
 }
+
+// Whatever name a refresh token comes with as a password, it is shown to nobody.
+func TestARefreshTokenIsNobodysPassword(t *testing.T) {
+	r, _, _, by, id := renewing(t, time.Now)
+	secret, _, err := r.Give(t.Context(), by, &id, auth.RefreshToken{Host: "h"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range []string{"", "<token>", "ann", "oidc", "robot-ci"} {
+		if _, err := auth.CheckBasic(user, secret); !errors.Is(err, auth.ErrRefreshAsPassword) || !errors.Is(err, auth.ErrMalformed) {
+			t.Errorf("%q: %v", user, err)
+		}
+	}
+	if _, err := auth.CheckBasic("ann", secret[:len(secret)-1]); err != nil {
+		t.Errorf("what only looks like one: %v", err)
+	}
+}
