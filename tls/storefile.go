@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/certmagic"
+
+	"github.com/regward/regward/internal/filelock"
 )
 
 const (
@@ -193,7 +195,7 @@ func (f *Folder) Lock(ctx context.Context, name string) error {
 		return err
 	}
 	for {
-		held, err := tryLock(file)
+		held, err := filelock.Try(file)
 		if held {
 			f.locks.put(name, file)
 			return nil

@@ -22,14 +22,15 @@ func arrows() map[string][]string {
 		"ratelimit":          {},
 		"fleet":              {},
 		"replay":             {},
-		"tls":                {},
+		"tls":                {"internal/filelock"},
 		"doctor":             {},
 		"trust":              {},
 		"proxy":              {"auth", "ratelimit"},
 		"configs":            {"auth", "ratelimit"},
+		"internal/filelock":  {},
 		"internal/redistest": {}, // of tests: no package may import it elsewhere
 		"internal/slapdtest": {}, // likewise
-		"cmd/regward":        {"auth", "ratelimit", "fleet", "replay", "tls", "doctor", "trust", "proxy", "configs"},
+		"cmd/regward":        {"auth", "ratelimit", "fleet", "replay", "tls", "doctor", "trust", "proxy", "configs", "internal/filelock"},
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/regward/regward/auth"
 	"github.com/regward/regward/configs"
+	"github.com/regward/regward/internal/filelock"
 )
 
 // lockWait is how long is waited for somebody else who changes a file: each holds
@@ -44,6 +45,9 @@ func readRobots(path string) ([]byte, *auth.RobotFile, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		file, err := auth.ParseRobots(path, nil)
 		return nil, file, err
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, nil, fmt.Errorf("robots cannot be read: %w: run this as who runs regward serve", err)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -88,9 +92,12 @@ func editRobots(ctx context.Context, path string, change func(data []byte, f *au
 	return auth.ParseRobots(path, text)
 }
 
-// cannotChange says what to do with a file that is read only.
+// cannotChange says what to do with a file that is read only, or somebody else's.
 func cannotChange(path string, err error) error {
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EBUSY) { // the last: mounted by itself, as containers have single files
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%s cannot be changed by this user: %w; run this as who runs regward serve, or, if the file comes from elsewhere, change it there: `regward token create --print` writes an entry to paste", path, err)
+	}
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EBUSY) { // the last: mounted by itself, as containers have single files
 		return fmt.Errorf("%s cannot be changed here: %w; change it where it comes from: `regward token create --print` writes an entry to paste", path, err)
 	}
 	return err
@@ -124,7 +131,7 @@ func lockFile(ctx context.Context, path string) (*os.File, error) {
 	ctx, cancel := context.WithTimeout(ctx, lockWait)
 	defer cancel()
 	for {
-		held, err := tryLock(f)
+		held, err := filelock.Try(f)
 		if held {
 			left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".*.new"))
 			for _, name := range left {
