@@ -66,8 +66,8 @@ const (
 // one is not held up, nor unproven, by what becomes of the providers behind it.
 type Claimer interface{ Claim(c Credential) Claim }
 
-// Quick is an Authenticator whose checks neither wait for anybody nor cost
-// anything: none of them waits for a turn.
+// Quick is an Authenticator whose checks cost next to nothing, and bound by
+// themselves how many wait for somebody: none of them waits for a turn.
 type Quick interface{ Quick() bool }
 
 // Unguessable is an Authenticator whose credentials nobody guesses, and that finds

@@ -30,6 +30,10 @@ func (x *Robots) Keeps(c Credential) bool { return x.Claim(c) == Own }
 // Named is what metrics call it.
 func (n *OIDC) Named() string { return viaOIDC[:len(viaOIDC)-1] }
 
+// Quick: who waits for the keys of one issuer takes no turn of those whose keys are
+// in hand. A signature costs a tenth of a millisecond.
+func (n *OIDC) Quick() bool { return true }
+
 // Unguessable: they are signed.
 func (n *OIDC) Unguessable() bool { return true }
 

@@ -37,11 +37,12 @@ const (
 	MaxGroupBytes  = 16 << 10 // of all that it gives one user
 	MaxTokenGroups = 1 << 10  // of those in a token; of more than these, only those that rules and limits name
 
-	MaxClaims    = 8         // that the user template of an issuer names
-	MaxJSONDepth = 32        // of a token's claims, of a webhook's answer
-	MaxDiscovery = 64 << 10  // bytes of an issuer's discovery document
-	MaxKeySet    = 256 << 10 // bytes of an issuer's keys
-	MaxAnswer    = 64 << 10  // bytes of a webhook's answer
+	MaxClaims     = 8         // that the user template of an issuer names
+	MaxJSONDepth  = 32        // of a token's claims, of a webhook's answer
+	MaxDiscovery  = 64 << 10  // bytes of an issuer's discovery document
+	MaxKeySet     = 256 << 10 // bytes of an issuer's keys
+	MaxKeyWaiters = 256       // logins that wait for keys of one issuer, or for newer ones
+	MaxAnswer     = 64 << 10  // bytes of a webhook's answer
 
 	MaxBcryptCost     = 15        // 1.5 to 3 s a check
 	MaxBcryptPassword = 72        // bytes; bcrypt ignores what follows

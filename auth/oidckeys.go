@@ -34,11 +34,13 @@ type issuerKeys struct {
 	named time.Time     // when the last fetch for a key that is not there began
 	err   error         // its end
 	under chan struct{} // closed at the end of a fetch under way; nil without one
+	held  int           // logins that wait for it
 }
 
 // find is every key that a token with this header may be signed with: of several
 // with one name any will do, and without a name there has to be one alone. The
-// error is errNoSuchKey, or why the issuer cannot be asked.
+// error is errNoSuchKey, or why the issuer cannot be asked; ErrBusy if
+// MaxKeyWaiters wait for that already.
 func (k *issuerKeys) find(ctx context.Context, alg, kid string) ([]crypto.PublicKey, error) {
 	for asked := false; ; asked = true {
 		k.mu.Lock()
@@ -56,10 +58,21 @@ func (k *issuerKeys) find(ctx context.Context, alg, kid string) ([]crypto.Public
 			go k.fetch(context.WithoutCancel(ctx), k.under)
 		}
 		under, err := k.under, k.err
+		waits := under != nil && !asked
+		full := waits && k.held >= MaxKeyWaiters
+		if waits && !full {
+			k.held++
+		}
 		k.mu.Unlock()
 		switch {
-		case under != nil && !asked:
-			if !wait(ctx, under, found != nil) && found == nil {
+		case full && found == nil:
+			return nil, fmt.Errorf("issuer %s: its keys are being fetched: %w", k.issuer, ErrBusy)
+		case waits && !full:
+			there := wait(ctx, under, found != nil)
+			k.mu.Lock()
+			k.held--
+			k.mu.Unlock()
+			if !there && found == nil {
 				return nil, fmt.Errorf("issuer %s: its keys are being fetched: %w", k.issuer, context.Cause(ctx))
 			}
 		case found != nil:

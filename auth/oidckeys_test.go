@@ -15,8 +15,11 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"github.com/regward/regward/auth"
 )
@@ -313,5 +316,44 @@ func TestWhereALoginComesFromIsInNoKey(t *testing.T) {
 	here, there := loginFrom("192.0.2.7", registry, "oidc", "x"), loginFrom("192.0.2.8", "other.example.com", "oidc", "x")
 	if !here.Equal(there) || k.LoginKey(n, here) != k.LoginKey(n, there) {
 		t.Error("two addresses make two logins")
+	}
+}
+
+// Strangers name keys that nobody has while the issuer hangs: who needs none of
+// them is not held up, and only so many are waited for.
+func TestWhoWaitsForKeysHoldsNobodyUp(t *testing.T) {
+	i, key, n, now := newCI(t)
+	k := auth.NewCache(100, now.Now)
+	login := func(key jose.JSONWebKey, id int) error {
+		_, _, err := k.Login(context.Background(), auth.NewChain(n, newProvider()), auth.NewBasic("oidc", signToken(t, key, i.claims("jti", id))), times(), nil)
+		return err
+	}
+	if err := login(key, 0); err != nil {
+		t.Fatal(err)
+	}
+	hangs := make(chan struct{})
+	i.answer(keysPath, func(http.ResponseWriter, *http.Request) { <-hangs })
+	now.Advance(10 * time.Second)
+	made := newIssuerKey(t, "ES256", "made up")
+	var wg sync.WaitGroup
+	var busy atomic.Int64
+	const more = 20
+	for id := range auth.MaxKeyWaiters + more {
+		wg.Go(func() {
+			if err := login(made, id); errors.Is(err, auth.ErrBusy) {
+				busy.Add(1)
+			} else if err == nil || errors.Is(err, auth.ErrRejected) {
+				t.Errorf("a key that may be one: %v", err)
+			}
+		})
+	}
+	until(t, "as many wait as may", func() bool { return busy.Load() == more })
+	if err := login(key, 1); err != nil || busy.Load() != more {
+		t.Errorf("a key in hand: %v, and %d were turned away", err, busy.Load())
+	}
+	close(hangs)
+	wg.Wait()
+	if busy.Load() != more {
+		t.Errorf("%d were turned away, want %d", busy.Load(), more)
 	}
 }
