@@ -37,8 +37,9 @@ func (n *OIDC) Probe(ctx context.Context, entry int) (IssuerProbe, error) {
 
 // WebhookProbe is what the program answers to a login that nobody has.
 type WebhookProbe struct {
-	Status int // 0 without an answer
-	Forged int // to the same, signed with another secret; 0 where that was not asked
+	Status int       // 0 without an answer
+	Forged int       // to the same, signed with another secret; 0 where that was not asked
+	Date   time.Time // its clock; zero if it does not tell
 }
 
 // Probe asks about a login that nobody has, for `validate --online`. The error is
@@ -46,16 +47,17 @@ type WebhookProbe struct {
 func (w *Webhook) Probe(ctx context.Context, hostname string) (p WebhookProbe, err error) {
 	c := NewBasic("regward-validate-"+rand.Text(), rand.Text())
 	c.Host = hostname
-	status, body, err := w.ask(ctx, c)
+	said, err := w.ask(ctx, c)
 	if err != nil {
 		return p, err
 	}
-	p.Status = status
-	if _, err = w.judge(c, status, body); err == nil || !errors.Is(err, ErrRejected) && !errors.Is(err, ErrNotMine) {
+	p.Status, p.Date = said.status, said.date
+	if _, err = w.judge(c, said); err == nil || !errors.Is(err, ErrRejected) && !errors.Is(err, ErrNotMine) {
 		return p, err
 	}
 	stranger := *w
 	stranger.secret = []byte(rand.Text())
-	p.Forged, _, _ = stranger.ask(ctx, c)
+	forged, _ := stranger.ask(ctx, c)
+	p.Forged = forged.status
 	return p, err
 }

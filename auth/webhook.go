@@ -151,25 +151,25 @@ func (w *Webhook) Authenticate(ctx context.Context, c Credential) (Identity, err
 	if c.Kind != Basic {
 		return Identity{}, ErrNotMine
 	}
-	status, body, err := w.ask(ctx, c)
+	said, err := w.ask(ctx, c)
 	if err != nil {
 		return Identity{}, err
 	}
-	return w.judge(c, status, body)
+	return w.judge(c, said)
 }
 
 // judge makes of an answer about c whom the login is for.
-func (w *Webhook) judge(c Credential, status int, body []byte) (Identity, error) {
-	switch status {
+func (w *Webhook) judge(c Credential, said webhookAnswer) (Identity, error) {
+	switch said.status {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return Identity{}, &Rejection{viaWebhook, fmt.Sprintf("it answers %d", status), WrongPassword}
+		return Identity{}, &Rejection{viaWebhook, fmt.Sprintf("it answers %d", said.status), WrongPassword}
 	case http.StatusNotFound, http.StatusNoContent:
 		return Identity{}, fmt.Errorf("webhook: user %q: %w", c.User, ErrNotMine)
 	default:
-		return Identity{}, &WebhookError{w.url.Host, status, fmt.Errorf("answers %d", status)}
+		return Identity{}, &WebhookError{w.url.Host, said.status, fmt.Errorf("answers %d", said.status)}
 	}
-	answer, err := readAnswer(body, c.User, w.caseSensitive)
+	answer, err := readAnswer(said.body, c.User, w.caseSensitive)
 	if err != nil {
 		return Identity{}, w.nonsense(err)
 	}
@@ -180,9 +180,16 @@ func (w *Webhook) judge(c Credential, status int, body []byte) (Identity, error)
 	return id, nil
 }
 
+// webhookAnswer is what comes back.
+type webhookAnswer struct {
+	status int
+	body   []byte
+	date   time.Time // its clock; zero if it does not tell
+}
+
 // ask puts the question once: no redirect is followed, for it would take the
 // password along. Errors hold no more of the URL than its host.
-func (w *Webhook) ask(ctx context.Context, c Credential) (status int, body []byte, err error) {
+func (w *Webhook) ask(ctx context.Context, c Credential) (said webhookAnswer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	q := question{User: c.User, Password: c.Secret(), Hostname: c.Host}
@@ -191,11 +198,11 @@ func (w *Webhook) ask(ctx context.Context, c Credential) (status int, body []byt
 	}
 	text, err := json.Marshal(q)
 	if err != nil {
-		return 0, nil, err
+		return said, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url.String(), bytes.NewReader(text))
 	if err != nil {
-		return 0, nil, errors.New("webhook: url is no URL")
+		return said, errors.New("webhook: url is no URL")
 	}
 	req.Header = http.Header{
 		"Accept":        {"application/json"},
@@ -208,17 +215,18 @@ func (w *Webhook) ask(ctx context.Context, c Credential) (status int, body []byt
 	}
 	res, err := w.transport.RoundTrip(req)
 	if err != nil {
-		return 0, nil, w.lost(err)
+		return said, w.lost(err)
 	}
 	defer res.Body.Close()
-	body, err = io.ReadAll(io.LimitReader(res.Body, MaxAnswer+1))
+	body, err := io.ReadAll(io.LimitReader(res.Body, MaxAnswer+1))
 	if err != nil {
-		return 0, nil, w.lost(err)
+		return said, w.lost(err)
 	}
 	if len(body) > MaxAnswer {
-		return 0, nil, w.nonsense(fmt.Errorf("is longer than %d bytes", MaxAnswer))
+		return said, w.nonsense(fmt.Errorf("is longer than %d bytes", MaxAnswer))
 	}
-	return res.StatusCode, body, nil
+	date, _ := http.ParseTime(res.Header.Get("Date"))
+	return webhookAnswer{res.StatusCode, body, date}, nil
 }
 
 // nonsense is a good answer in a form that is none. err goes on from "its answer".

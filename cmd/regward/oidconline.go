@@ -15,8 +15,25 @@ import (
 	"github.com/regward/regward/configs"
 )
 
-// clockOff is by how much an issuer's clock and ours may differ.
-const clockOff = time.Minute
+// clockOff is by how much an issuer's clock, or a program's, and ours may differ.
+const (
+	clockOff = time.Minute
+	setClock = "set this machine's clock (timedatectl set-ntp true)"
+)
+
+// otherClock says by how much this machine's clock differs from that of whoever
+// sent a date; "" if by little, or where none was sent.
+func otherClock(date time.Time, whose string) string {
+	off := time.Until(date)
+	if date.IsZero() || off.Abs() <= clockOff {
+		return ""
+	}
+	late := "behind"
+	if off < 0 {
+		late = "ahead of"
+	}
+	return fmt.Sprintf("this machine's clock is %v %s that of %s", off.Abs().Round(time.Second), late, whose)
+}
 
 // checkOIDC asks each issuer what the file cannot say: whether its discovery
 // document can be had and is its own, whether it has keys for the algorithms that
@@ -39,13 +56,8 @@ func checkIssuer(ctx context.Context, issuers *auth.OIDC, i int, o *configs.OIDC
 	defer cancel()
 	at := fmt.Sprintf("auth.oidc[%d]", i)
 	found, err := issuers.Probe(ctx, i)
-	if off := time.Until(found.Date); !found.Date.IsZero() && off.Abs() > clockOff {
-		late := "behind"
-		if off < 0 {
-			late = "ahead of"
-		}
-		say(configs.Error, at+".issuer", fmt.Sprintf("this machine's clock is %v %s that of %s: its tokens seem to be expired, or from the future", off.Abs().Round(time.Second), late, o.Issuer),
-			"set this machine's clock (timedatectl set-ntp true)")
+	if off := otherClock(found.Date, o.Issuer); off != "" {
+		say(configs.Error, at+".issuer", off+": its tokens seem to be expired, or from the future", setClock)
 	}
 	if err != nil {
 		path, fix := issuerFix(err, at)

@@ -132,6 +132,7 @@ func TestOnlineAsksTheWebhook(t *testing.T) {
 	for name, tt := range map[string]struct {
 		status, forged  int // forged: what is signed with another secret; 400 if 0
 		body            string
+		ahead           time.Duration // its clock
 		change          func(*configs.Webhook)
 		warns           bool
 		path, says, fix string
@@ -146,6 +147,8 @@ func TestOnlineAsksTheWebhook(t *testing.T) {
 		"no signature":    {status: 401, forged: 401, warns: true, path: ".secret", says: "401 is the answer, even to", fix: "the same secret"},
 		"wrong path":      {status: 404, forged: 404, path: ".url", says: "nothing is at that URL", fix: "check the path"},
 		"another secret":  {status: 400, path: ".secret", says: "answers 400", fix: "the same secret"},
+		"clock off":       {status: 400, ahead: time.Hour, path: ".url", says: "behind that of the program", fix: "timedatectl set-ntp true"},
+		"clock behind":    {status: 400, ahead: -time.Hour, path: ".url", says: "ahead of that of the program", fix: "timedatectl set-ntp true"},
 		"takes no POST":   {status: 405, path: ".url", says: "answers 405", fix: "takes no POST"},
 		"nonsense":        {status: 200, body: "<html>", path: ".url", says: "is no JSON", fix: "401, or 404"},
 		"huge":            {status: 200, body: strings.Repeat(" ", 64<<10+1), path: ".url", says: "is longer than", fix: "401, or 404"},
@@ -168,6 +171,7 @@ func TestOnlineAsksTheWebhook(t *testing.T) {
 				<-r.Context().Done()
 				return
 			}
+			w.Header().Set("Date", time.Now().Add(tt.ahead).UTC().Format(http.TimeFormat))
 			w.WriteHeader(status)
 			_, _ = io.WriteString(w, tt.body)
 		})

@@ -31,6 +31,8 @@ func checkWebhook(ctx context.Context, cfg *configs.Config, say reporter) {
 		checkSignature(probe, say)
 	case err == nil:
 		say(configs.Error, at+".url", "the program takes a made-up login: it would take any", "let it answer 401 to a wrong password, and 404 to a user it does not know")
+	case probe.Status == http.StatusBadRequest && otherClock(probe.Date, "the program") != "": // what is signed looks old, or from the future
+		say(configs.Error, at+".url", fmt.Sprintf("the program cannot be asked about logins: %v, and %s", err, otherClock(probe.Date, "the program")), setClock+", or the program's")
 	default:
 		path, fix := webhookFix(err, cfg.Auth.Webhook.URL, at)
 		say(configs.Error, path, fmt.Sprintf("the program cannot be asked about logins: %v", err), fix)
