@@ -84,6 +84,7 @@ func check(ctx context.Context, src configSource, static, online bool) (configs.
 		checkLDAP(ctx, cfg, say)
 		checkOIDC(ctx, cfg, say)
 		checkWebhook(ctx, cfg, say)
+		checkRefresh(cfg, say)
 		checkACME(ctx, cfg, say)
 	}
 	if cfg.TLS.Mode == configs.TLSFiles {
