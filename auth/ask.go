@@ -15,24 +15,25 @@ type Said struct {
 	Err error
 }
 
-// Ask asks the providers of a about c one after the other, as a Cache does, but
-// with no memory and no limits: for whoever explains. It ends with the first
-// that does not pass c on.
-func Ask(ctx context.Context, a Authenticator, c Credential) (all []Said) {
-	ctx, cancel := context.WithTimeout(ctx, MaxLoginTime)
+// Ask asks the providers of a about c one after the other, as a Cache does and in
+// the same time, but with no memory and no limits: for whoever explains. It ends
+// with the first that does not pass c on.
+func Ask(ctx context.Context, a Authenticator, c Credential) (said []Said) {
+	all := links(a)
+	ctx, cancel := context.WithTimeout(ctx, timeFor(concerned(nil, all, c)))
 	defer cancel()
-	for _, one := range links(a) {
+	for _, one := range all {
 		if n, ok := one.(*OIDC); ok {
-			all = append(all, n.askEach(ctx, c)...)
+			said = append(said, n.askEach(ctx, c)...)
 		} else {
 			id, err := one.Authenticate(ctx, c)
-			all = append(all, Said{named(one), id, err})
+			said = append(said, Said{named(one), id, err})
 		}
-		if len(all) > 0 && OutcomeOf(all[len(all)-1].Err) != SaidNotMine {
+		if len(said) > 0 && OutcomeOf(said[len(said)-1].Err) != SaidNotMine {
 			break
 		}
 	}
-	return all
+	return said
 }
 
 // askEach has every issuer in question speak for itself, and then the word of all

@@ -13,8 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 // CacheTimes bound how long an outcome of a login is believed. Stale is how long
@@ -112,8 +110,8 @@ func (k *Cache) Stale() uint64 { return k.stale.Load() }
 // Login asks by for c unless the answer is known: one flight per credential,
 // at most half of the cores (one at least) hashing, at most MaxRemoteLogins
 // questions of each Remote provider under way, a bounded queue before each
-// (ErrBusy). hit says that the answer was known, or
-// is that of a check which another one began.
+// (ErrBusy). hit says that the answer was known, or is that of a check which
+// another one began.
 //
 // The guard is asked by whoever begins a check, once it is their turn, and its
 // refusal is theirs alone: who waited for the same check asks for itself. It is
@@ -350,11 +348,7 @@ func (l *login) check(ctx context.Context) (id Identity, refused bool, err error
 		err := l.admit()
 		return Identity{}, err != nil, cmp.Or[error](err, ErrNotMine)
 	}
-	most := MaxLoginTime
-	if slices.ContainsFunc(all, remote) {
-		most = MaxRemoteTime
-	}
-	ctx, cancel := context.WithTimeout(ctx, most)
+	ctx, cancel := context.WithTimeout(ctx, timeFor(all))
 	defer cancel()
 	for _, one := range all {
 		if id, refused, err = l.checkBy(ctx, one); refused || !errors.Is(err, ErrNotMine) {
@@ -362,6 +356,14 @@ func (l *login) check(ctx context.Context) (id Identity, refused bool, err error
 		}
 	}
 	return id, refused, err
+}
+
+// timeFor is how long all of them may take together.
+func timeFor(all []Authenticator) time.Duration {
+	if slices.ContainsFunc(all, remote) {
+		return MaxRemoteTime
+	}
+	return MaxLoginTime
 }
 
 func (l *login) checkBy(ctx context.Context, by Authenticator) (id Identity, refused bool, err error) {
@@ -415,89 +417,4 @@ func (k *Cache) sourceKey(key cacheKey, g Guard) cacheKey {
 	b := make([]byte, 0, 2*sha256.Size+64)
 	b = append(append(append(b, k.key[:]...), key[:]...), source...)
 	return sha256.Sum256(b)
-}
-
-// Bearer verifies a token of ours, or remembers that it did. The identity is
-// shared and must not be changed. See Tokens.Verify for errors; a token that
-// another instance made for later than TokenLeeway from now is rejected too, and
-// one that a revocation has ended is ErrRevoked.
-func (k *Cache) Bearer(t *Tokens, token, audience string) (*Identity, error) {
-	if len(token) > MaxToken {
-		return nil, rejected("too long")
-	}
-	key := k.tokenKey(t, token, audience)
-	if id, ok := k.tokens.get(key); ok {
-		k.hits.Add(1)
-		if k.revoked.ended(id) {
-			return nil, ErrRevoked
-		}
-		return id, nil
-	}
-	if _, ok := k.forged.get(key); ok {
-		k.hits.Add(1)
-		return nil, errSignature
-	}
-	k.misses.Add(1)
-	id, notBefore, err := t.verify(token, audience)
-	if err != nil {
-		if errors.Is(err, errSignature) {
-			k.forged.add(key, struct{}{})
-		}
-		return nil, err
-	}
-	if notBefore.After(k.now().Add(TokenLeeway)) {
-		return nil, rejected("not valid yet")
-	}
-	k.tokens.add(key, &id)
-	if k.revoked.ended(&id) {
-		return nil, ErrRevoked
-	}
-	return &id, nil
-}
-
-// tokenKey is a plain hash, but of something nobody can guess; the set of keys
-// is in it, so that a reload with other keys misses.
-func (k *Cache) tokenKey(t *Tokens, token, audience string) cacheKey {
-	buffer := k.buffers.Get().(*[]byte)
-	b := append((*buffer)[:0], t.set[:]...)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(audience)))
-	b = append(b, audience...)
-	b = append(b, token...)
-	key := cacheKey(sha256.Sum256(b))
-	*buffer = b
-	k.buffers.Put(buffer)
-	return key
-}
-
-// shards are LRUs side by side, each with a lock of its own.
-type shards[V any] [16]*lru.Cache[cacheKey, V]
-
-func newShards[V any](size int) (s shards[V]) {
-	for i := range s {
-		s[i], _ = lru.New[cacheKey, V](s.each(size)) // fails only for sizes below 1
-	}
-	return s
-}
-
-func (s *shards[V]) each(size int) int { return max(1, (size+len(s)-1)/len(s)) }
-
-func (s *shards[V]) of(key cacheKey) *lru.Cache[cacheKey, V] { return s[key[0]%16] }
-
-func (s *shards[V]) get(key cacheKey) (V, bool) { return s.of(key).Get(key) }
-
-func (s *shards[V]) add(key cacheKey, v V) { s.of(key).Add(key, v) }
-
-func (s *shards[V]) remove(key cacheKey) { s.of(key).Remove(key) }
-
-func (s *shards[V]) resize(size int) {
-	for _, part := range s {
-		part.Resize(s.each(size))
-	}
-}
-
-func (s *shards[V]) len() (n int) {
-	for _, part := range s {
-		n += part.Len()
-	}
-	return n
 }

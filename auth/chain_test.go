@@ -219,3 +219,28 @@ func TestChainsOfChainsCostNoMore(t *testing.T) {
 		t.Errorf("a chain allocates %v times more than its provider", n)
 	}
 }
+
+// late is a Remote provider that tells how long it might take.
+type late struct{ left chan time.Duration }
+
+func (l late) Authenticate(ctx context.Context, _ auth.Credential) (auth.Identity, error) {
+	end, _ := ctx.Deadline()
+	l.left <- time.Until(end)
+	return auth.Identity{}, auth.ErrRejected
+}
+
+func (late) Proof(auth.Credential) []byte { return nil }
+
+func (late) Remote() bool { return true }
+
+// Whoever explains a login waits no longer than its client would.
+func TestAskTakesAsLongAsALogin(t *testing.T) {
+	l, c := late{make(chan time.Duration, 2)}, auth.NewBasic("ann", "pw")
+	auth.Ask(context.Background(), auth.NewChain(issuers(t), l), c)
+	_, _, _ = auth.NewCache(10, time.Now).Login(context.Background(), auth.NewChain(issuers(t), l), c, auth.CacheTimes{}, nil)
+	for range 2 {
+		if left := <-l.left; left > auth.MaxRemoteTime || left < auth.MaxRemoteTime/2 {
+			t.Errorf("it may take %v", left)
+		}
+	}
+}

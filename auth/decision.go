@@ -103,8 +103,8 @@ func (d *Decision) wouldMiss(r *Rule, c *Caller) {
 // It is "" if there is none.
 //
 // Nearest is first a rule that allows just this to others, from elsewhere or
-// under other tags, then one that allows the caller something else there, then one that allows
-// the caller this somewhere else.
+// under other tags, then one that allows the caller something else there, then
+// one that allows the caller this somewhere else.
 func (d Decision) Nearest() string {
 	if d.policy == nil || d.caller == nil || !ValidRepository(d.Access.Repository) {
 		return ""

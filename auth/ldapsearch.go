@@ -19,9 +19,9 @@ type ldapSearch struct {
 
 var errTooManyEntries = errors.New("too many entries")
 
-// search asks one question; with errTooManyEntries some of them come, too. Referrals are not followed: they name servers that
-// nobody configured. Entries are read to the end of the answer, but for those
-// beyond what is asked for.
+// search asks one question; with errTooManyEntries some entries come, too. All are
+// read to the end of the answer, but for those beyond what is asked for. Referrals
+// are not followed: they name servers that nobody configured.
 func (p *ldapPool) search(ctx context.Context, s ldapSearch) (found []*ldap.Entry, server int, err error) {
 	server, err = p.do(ctx, s.key, func(c *ldapConn) (err error) {
 		found, err = s.on(c, p.timeout)

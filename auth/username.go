@@ -40,9 +40,9 @@ func unseen(r rune) bool {
 }
 
 // checkGroups sorts the groups that a provider gives and leaves doubles out. It
-// refuses names that nobody can read, and more than is kept:
-// to leave some out could be to leave out whom a rule denies. The error goes on
-// from "the token", "the answer".
+// refuses names that nobody can read, and more than is kept: to leave some out
+// could be to leave out whom a rule denies. The error goes on from "the token",
+// "the answer".
 func checkGroups(groups []string) ([]string, error) {
 	if len(groups) == 0 {
 		return nil, nil
