@@ -101,13 +101,14 @@ func (x *exchange) renew(ask tokenAsk, up *backend) (id auth.Identity, err error
 			x.auditEndedLogin(err, hash)
 		}
 		return id, x.loginAgain(err)
-	case errors.Is(err, auth.ErrBusy):
-		x.h.metrics.login("busy")
-	default:
-		x.h.metrics.login("error")
 	}
+	result, why := "error", reasonProvider
+	if errors.Is(err, auth.ErrBusy) {
+		result, why = "busy", reasonBusy
+	}
+	x.h.metrics.login(result)
 	return id, refuse(http.StatusServiceUnavailable, "UNAVAILABLE", "whether the login saved for "+x.host()+" is still good cannot be found out at the moment; try again").
-		with("Retry-After", retryAfter(loginPause)).from(err).because(reasonBusy)
+		with("Retry-After", retryAfter(loginPause)).from(err).because(why)
 }
 
 // loginAgain is what docker prints (T28): a new login is all that helps.
@@ -124,8 +125,17 @@ func (x *exchange) auditEndedLogin(err error, hash auth.RefreshHash) {
 }
 
 // ungated is a guard of what costs no more than to look it up: it counts what is
-// wrong, and refuses nothing.
+// guessed, and refuses nothing.
 type ungated struct{ *guard }
 
 // Admit lets in.
 func (ungated) Admit(auth.Credential) error { return nil }
+
+// Failed counts guesses, and not what has the form of a token: hundreds of machines
+// behind one address bring theirs again after it was revoked, and a login anew is
+// all that helps them.
+func (g ungated) Failed(c auth.Credential) {
+	if !auth.IsRefreshToken(c.Secret()) {
+		g.guard.Failed(c)
+	}
+}

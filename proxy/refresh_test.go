@@ -183,6 +183,9 @@ func TestRefreshWhenTheStoreCannotBeAsked(t *testing.T) {
 	if a.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
+	if last := g.Refusals(RefusalQuery{}); len(last) == 0 || last[0].Reason != reasonProvider {
+		t.Errorf("remembered as %+v", last)
+	}
 	g.clock.pass(2 * time.Minute) // past cache.ttl
 	g.renewed(known, "").want(t, 200)
 	g.clock.pass(10 * time.Minute) // past cache.stale
@@ -213,6 +216,24 @@ func TestGuessesOfRefreshTokensAreLimited(t *testing.T) {
 	}
 	g.renewed(refresh, "", from("192.0.2.7")).want(t, 200) // who brings a good one is not locked out
 	g.renewed(guess(5), "", from("192.0.2.8")).refused(t, 401, "UNAUTHORIZED")
+}
+
+// Many that were ended at once lock nobody out who logs in anew from there.
+func TestEndedRefreshTokensAreNoGuesses(t *testing.T) {
+	g, _ := refreshing(t, func(s *Settings) {
+		_, s.Limits = parseText(t, "limit logins failed_logins 3/15m per=ip")
+	})
+	var all []string
+	for range 5 {
+		_, refresh := g.keepLogin()
+		all = append(all, refresh)
+	}
+	at := g.clock.Now()
+	g.Handler.Cache.Revoke(auth.Revocation{User: "ann", At: at, Until: at.Add(time.Hour)})
+	for _, refresh := range all {
+		g.renewed(refresh, "", from("192.0.2.7")).refused(t, 401, "UNAUTHORIZED")
+	}
+	g.get("/token", who("ann"), from("192.0.2.7")).want(t, 200)
 }
 
 func TestRefreshTokensAreInNoLog(t *testing.T) {
