@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/go-ldap/ldap/v3"
 )
@@ -149,3 +150,18 @@ func policyReason(answer *ldap.SimpleBindResult) string {
 	}
 	return ""
 }
+
+// ldapDown is what each of several servers that cannot be asked says, in one line
+// for logs and answers.
+type ldapDown []error
+
+func (e ldapDown) Error() string {
+	all := make([]string, len(e))
+	for i, err := range e {
+		all[i] = err.Error()
+	}
+	return strings.Join(all, "; ")
+}
+
+// Unwrap lists them one by one.
+func (e ldapDown) Unwrap() []error { return e }

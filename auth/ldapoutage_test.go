@@ -3,6 +3,7 @@ package auth_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,6 +48,16 @@ func TestLDAPIsDown(t *testing.T) {
 	}
 	if _, err := login("ann", "new"); err != nil {
 		t.Errorf("the new one: %v", err)
+	}
+}
+
+// Two servers that are down are two causes in one line: logs and answers have one.
+func TestLDAPServersThatAreDownAreOneLine(t *testing.T) {
+	s := slapdtest.Start(t, slapdtest.Options{LDIF: entries()})
+	s.Kill()
+	_, err := mustLDAP(t, ldapOptions(s, s)).Authenticate(t.Context(), auth.NewBasic("ann", "Ann's own"))
+	if err == nil || !errors.Is(err, auth.ErrUnavailable) || strings.Count(err.Error(), s.LDAPS+" cannot be reached") != 2 || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v", err)
 	}
 }
 

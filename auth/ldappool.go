@@ -95,7 +95,7 @@ func (p *ldapPool) do(ctx context.Context, step string, question func(*ldapConn)
 			break
 		}
 	}
-	return 0, errors.Join(down...)
+	return 0, ldapDown(down)
 }
 
 func (p *ldapPool) askServer(ctx context.Context, i int, step string, question func(*ldapConn) error) error {
@@ -288,5 +288,5 @@ func (p *ldapPool) login(ctx context.Context, first int, dn, password string) er
 		}
 		return err
 	}
-	return errors.Join(down...)
+	return ldapDown(down)
 }

@@ -42,7 +42,7 @@ func TestParseRobotsNamesEveryMistake(t *testing.T) {
 		{entry(""), ""},
 		{"robots: [\n", "t:1: did not find expected node content; is it still being written?"},
 		{"robots:\n- name: ci\n   allow: x\n", "t:3: mapping values are not allowed in this context; is it still being written?"},
-		{"- name: ci\n", "t:1:1: the file wants keys and values: robots"},
+		{"- name: ci\n", "t:1:1: the file wants keys and values: robots; write robots: above the first entry"},
 		{"robots: 7\n", "t:1:9: robots wants a list; write - name: ci below it"},
 		{"tokens: []\n", `t:1:1: unknown key "tokens"; write one of robots`},
 		{"robots: []\n---\nrobots: []\n", "t:1: more than one document; is it still being written?"},

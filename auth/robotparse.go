@@ -143,7 +143,11 @@ func empty(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!
 func (r *robotReader) keys(n *yaml.Node, of string, known []string) func(yield func(string, *yaml.Node) bool) {
 	return func(yield func(string, *yaml.Node) bool) {
 		if n.Kind != yaml.MappingNode {
-			r.at(n, of+" wants keys and values: "+strings.Join(known, ", "), "")
+			fix := ""
+			if n.Kind == yaml.SequenceNode && len(known) == 1 {
+				fix = "write " + known[0] + ": above the first entry"
+			}
+			r.at(n, of+" wants keys and values: "+strings.Join(known, ", "), fix)
 			return
 		}
 		var seen []string
