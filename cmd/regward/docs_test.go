@@ -72,6 +72,23 @@ func TestDocumentedCommandsExist(t *testing.T) {
 	}
 }
 
+// What the page about logins shows of a configuration is taken as it stands.
+func TestConfigurationsOfTheLoginsPageLoad(t *testing.T) {
+	shown := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(readDoc(t, "docs/logins.md"), -1)
+	for _, block := range shown {
+		text := "hostname: registry.example.com\ntls: {mode: internal}\nupstream: http://registry:5000\n" + block[1]
+		if !strings.Contains(text, "\nrules:") {
+			text += "rules: [{subjects: everyone, repositories: \"**\", allow: pull}]\n"
+		}
+		if _, err := configs.Parse("regward.yaml", []byte(text), configs.Options{Static: true, Getenv: func(string) string { return "" }}); err != nil {
+			t.Errorf("%s\n%v", text, err)
+		}
+	}
+	if len(shown) < 5 {
+		t.Errorf("only %d configurations were found: is the pattern still right?", len(shown))
+	}
+}
+
 // The configuration inside the Kubernetes manifest is one, and its probes ask
 // the port that it opens.
 func TestKubernetesManifestHoldsAConfiguration(t *testing.T) {
