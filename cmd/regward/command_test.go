@@ -212,6 +212,10 @@ func TestWrongUse(t *testing.T) {
 		{"completion tcsh", "choose bash"},
 		{"config", "choose init"},
 		{"validate --static --online x.yaml", "choose one"},
+		{"token crate ci --repository a --allow pull", `there is no "crate"; choose create`},
+		{"token create ci --repo a", "regward token create --help"},
+		{"explain --user ann --repository r.example.com/team/app:v1 --action pull", "--repository r.example.com/team/app --tag v1"},
+		{"explain --user ann --repository team/app@sha256:12 --action pull", "with a digest: write --repository team/app"},
 	} {
 		var out, errs bytes.Buffer
 		code := run(t.Context(), strings.Fields(tt.line), func(string) string { return "" }, strings.NewReader(""), &out, &errs)

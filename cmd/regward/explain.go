@@ -48,6 +48,7 @@ func (a *app) explainCommand() *cobra.Command {
   regward explain --user bob --repository coolteam/app --action push    the rule that decides
   regward explain ... --action push --tag v1.2                          the same under rules with tags
   regward explain --user bob                                           all that bob may
+  regward explain --user bob --password-stdin                          log bob in for real: who says what
   regward explain --repository coolteam/app --who                      who may
   regward explain --request-id ID                                      why that one was refused
   regward explain --last --repository coolteam/app --since 30m         the last refusals
@@ -122,6 +123,8 @@ type explainer struct {
 	logins     []loginSaid // what --password-stdin found out
 	rejected   bool        // nobody logs in so
 	unsaid     error       // nobody could say
+
+	robotsUnread error // why what robots may is not known
 }
 
 // newExplainer loads the configuration; only a password needs more of it than
@@ -137,7 +140,7 @@ func (a *app) newExplainer(q question) (*explainer, error) {
 	}
 	if !q.passwordStdin {
 		// What robots were given is rules, too; a file that cannot be read has none.
-		_, x.cfg.Auth.Robots, _ = readRobots(x.cfg.Auth.TokensFile)
+		_, x.cfg.Auth.Robots, x.robotsUnread = readRobots(x.cfg.Auth.TokensFile)
 		c := *x.cfg
 		c.Auth.Htpasswd = "" // rules and limits do not need it
 		x.settings, err = build(&c, nil, nil)
@@ -158,18 +161,50 @@ func (a *app) newExplainer(q question) (*explainer, error) {
 		case robot != nil:
 			x.provider = robotFault(robot, x.caller.Addr)
 			x.rejected = x.provider != ""
+		case x.robotsUnread != nil && robotLike(x.caller.Name):
+			x.provider, x.rejected, x.unsaid = "nobody knows here what robots may", true, x.robotsUnread
 		default:
-			if x.provider = x.whereLogins(q.repository); x.provider == "" {
-				x.provider = x.stranger()
-			}
+			x.provider = cmp.Or(x.whereLogins(q.repository), x.stranger(), x.groupsElsewhere(q))
 		}
 	}
 	return x, nil
 }
 
+// robotLike reports whether a name is as those of robots are. People may be called
+// so, too.
+func robotLike(name string) bool {
+	return strings.HasPrefix(name, (&auth.Robot{}).Login())
+}
+
+// groupsElsewhere says that somebody may be in groups that no file here has; ""
+// where there are none, or they were given.
+func (x *explainer) groupsElsewhere(q question) string {
+	var from []string
+	for _, p := range []struct {
+		name string
+		set  bool
+	}{{"ldap", x.cfg.Auth.LDAP.Set() && x.cfg.Auth.LDAP.GroupBase != ""}, {"webhook", x.cfg.Auth.Webhook.URL != ""}} {
+		if p.set {
+			from = append(from, p.name)
+		}
+	}
+	for _, o := range x.cfg.Auth.OIDC {
+		if len(o.Groups) > 0 || o.GroupsClaim != "" {
+			from = append(from, "oidc:"+o.Name)
+		}
+	}
+	if len(from) == 0 || len(q.groups) > 0 {
+		return ""
+	}
+	return fmt.Sprintf("groups that %s may give %s are not among these: add --group GROUP, or --password-stdin", strings.Join(from, " or "), x.caller.Name)
+}
+
 // stranger says that nobody can log in by the caller's name, "" if somebody can
 // or the file cannot be looked at: the rules are explained all the same.
 func (x *explainer) stranger() string {
+	if robotLike(x.caller.Name) && x.cfg.Auth.Robots != nil {
+		return fmt.Sprintf("there is no robot %s: this is what a person of that name may", strings.TrimPrefix(x.caller.Name, (&auth.Robot{}).Login()))
+	}
 	if known := askedBefore(&x.cfg.Auth); !slices.Equal(known, []string{"htpasswd"}) || len(x.cfg.Auth.OIDC) > 0 || x.cfg.TLS.ClientCAFile != "" {
 		return "" // somebody else may know the name
 	}

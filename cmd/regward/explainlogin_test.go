@@ -201,6 +201,49 @@ func TestExplainKnowsRobots(t *testing.T) {
 	}
 }
 
+// Who {group} and {user} stand for in a name is among those who may, and what the
+// file cannot know is said to be not known.
+func TestExplainSaysWhatTheFileDoesNotKnow(t *testing.T) {
+	dir := t.TempDir()
+	x := &asker{t: t, file: filepath.Join(dir, "regward.yaml")}
+	write(t, x.file, `hostname: registry.example.com
+tls: {mode: internal}
+upstream: http://127.0.0.1:1
+auth:
+  tokens_file: tokens.yaml
+  ldap: {url: "ldaps://127.0.0.1:1", user_base: "ou=people", user_filter: "(uid={user})", group_base: "ou=groups", group_filter: "(member={dn})"}
+  oidc: [{name: gh, issuer: "https://127.0.0.1:1/gh", audience: registry.example.com, user: "gh/{sub}", groups: [ci]}]
+rules:
+  - {subjects: authenticated, repositories: "teams/{group}/**", allow: [pull, push]}
+  - {subjects: authenticated, repositories: "people/{user}/**", allow: pull}
+  - {subjects: group:boss, repositories: "teams/**", allow: pull}
+`)
+	says := func(line string, code int, wants ...string) {
+		t.Helper()
+		got, out, errs := x.run("", strings.Fields(line)...)
+		for _, want := range wants {
+			if got != code || !strings.Contains(out+errs, want) {
+				t.Errorf("explain %s: %d, does not say %q:\n%s%s", line, got, want, out, errs)
+			}
+		}
+	}
+	write(t, filepath.Join(dir, "tokens.yaml"), "robots:\n")
+	says("--repository teams/dev/app --who", exitDone, "pull    group boss, group dev\n", "push    group dev\n")
+	says("--repository people/eve/app --who", exitDone, "pull    eve\n", "push    nobody\n")
+	says("--user eve", exitDone, "groups that ldap or oidc:gh may give eve are not among these: add --group", "pull    people/eve/**")
+	says("--user robot-gone", exitDone, "there is no robot gone: this is what a person of that name may")
+	if _, out, _ := x.run("", "--user", "eve", "--group", "dev"); strings.Contains(out, "ldap") {
+		t.Errorf("with its groups:\n%s", out)
+	}
+	write(t, filepath.Join(dir, "tokens.yaml"), "- name: ci\n")
+	says("--user robot-ci", exitFailed, "nobody knows here what robots may", "pull    nothing", "write robots: above the first entry")
+	says("--user robot-ci --repository teams/dev/app --action pull", exitFailed, "unknown: pull", "write robots: above the first entry")
+	says("--repository teams/dev/app --who", exitDone, "robots are not among these: ")
+	if _, out, _ := x.run("", "--user", "robot-ci", "--output", "json"); strings.Contains(out, "null") {
+		t.Errorf("a list that is none:\n%s", out)
+	}
+}
+
 // What was said of a failed login is told afterwards, from an audit log as well.
 func TestExplainTellsWhatWasSaidOfALogin(t *testing.T) {
 	log := `{"time":"2026-11-20T09:12:00Z","msg":"login_failed","request_id":"a","user":"eve","reason":"account_barred","via":"ldap","detail":"the account is disabled","addr":"10.0.0.1","user_agent":"docker/27"}

@@ -314,6 +314,8 @@ func credentialWords(r *proxy.Refusal) string {
 		return "user: " + strings.TrimPrefix(r.Credential, "wrong password: ") + " (wrong password)"
 	case strings.HasPrefix(r.Credential, "locked out: "):
 		return "user: " + strings.TrimPrefix(r.Credential, "locked out: ") + " (locked out)"
+	case r.Credential == "basic" && r.User == "":
+		return "user: not known (the login was not checked)"
 	case r.Credential == "basic" || r.Credential == "token":
 		return "user: " + user + " (credential of user " + user + ")"
 	}

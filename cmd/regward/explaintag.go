@@ -9,7 +9,12 @@ import (
 
 // checkTag looks at --tag, which goes with one repository.
 func (q *question) checkTag() error {
-	switch {
+	name := q.repository[strings.LastIndexByte(q.repository, '/')+1:]
+	switch at := strings.IndexAny(name, ":@"); {
+	case at > 0 && name[at] == ':':
+		return usageError(fmt.Sprintf("explain: --repository %s is with a tag: write --repository %s --tag %s", q.repository, strings.TrimSuffix(q.repository, name[at:]), name[at+1:]))
+	case at > 0:
+		return usageError(fmt.Sprintf("explain: --repository %s is with a digest: write --repository %s", q.repository, strings.TrimSuffix(q.repository, name[at:])))
 	case q.tag == "":
 		return nil
 	case q.repository == "":

@@ -21,11 +21,11 @@ type rights struct {
 }
 
 func (a *app) explainCaller(x *explainer) error {
-	r := rights{Caller: x.caller.String(), Login: x.provider, Logins: x.logins, Except: []string{}}
+	r := rights{Caller: x.caller.String(), Login: x.provider, Logins: x.logins, Pull: []string{}, Push: []string{}, Delete: []string{}, Except: []string{}}
 	if !x.rejected {
-		r.Pull = x.settings.Policy.Patterns(&x.caller, auth.Pull)
-		r.Push = x.settings.Policy.Patterns(&x.caller, auth.Push)
-		r.Delete = x.settings.Policy.Patterns(&x.caller, auth.Delete)
+		r.Pull = append(r.Pull, x.settings.Policy.Patterns(&x.caller, auth.Pull)...)
+		r.Push = append(r.Push, x.settings.Policy.Patterns(&x.caller, auth.Push)...)
+		r.Delete = append(r.Delete, x.settings.Policy.Patterns(&x.caller, auth.Delete)...)
 		for _, rule := range x.cfg.PolicyRules() {
 			means := func(s auth.Subject) bool { return s.Matches(&x.caller) }
 			if (rule.Deny != 0 || rule.Immutable) && slices.ContainsFunc(rule.Subjects, means) {
@@ -72,6 +72,9 @@ func (a *app) explainWho(x *explainer, q question) error {
 			return err
 		}
 		asked = []auth.Action{action}
+	}
+	if x.robotsUnread != nil {
+		fmt.Fprintf(a.stderr, "regward: robots are not among these: %v\n", x.robotsUnread)
 	}
 	all := make([]whoMay, 0, len(asked))
 	for _, action := range asked {
@@ -125,7 +128,7 @@ func (x *explainer) who(q question, action auth.Action) whoMay {
 	case login:
 		w.Who = append(w.Who, "every login")
 	}
-	groups, users := x.named()
+	groups, users := x.named(want.Repository)
 	byGroup := x.members()
 	covered := map[string]bool{}
 	for _, g := range groups {
@@ -189,8 +192,9 @@ func parens(names []string) string {
 	return "(" + strings.Join(names, ", ") + ")"
 }
 
-// named are the groups and users that the configuration names, sorted.
-func (x *explainer) named() (groups, users []string) {
+// named are the groups and users that the configuration names, and those that
+// {group} and {user} can stand for in the repository's name; sorted.
+func (x *explainer) named(repository string) (groups, users []string) {
 	g, u := map[string]bool{}, map[string]bool{}
 	for name := range x.cfg.Groups {
 		g[name] = true
@@ -198,7 +202,18 @@ func (x *explainer) named() (groups, users []string) {
 	for name := range x.settings.Groups {
 		u[name] = true
 	}
+	parts := strings.Split(repository, "/")
 	for _, r := range x.cfg.Rules {
+		for _, p := range r.Repositories {
+			for _, part := range parts {
+				if strings.Contains(p.String(), "{group}") {
+					g[part] = true
+				}
+				if strings.Contains(p.String(), "{user}") {
+					u[part] = true
+				}
+			}
+		}
 		for _, s := range r.Subjects {
 			switch s.Kind() {
 			case "group":

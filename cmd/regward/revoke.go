@@ -66,7 +66,7 @@ func (a *app) revokeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "revoke --user U | --everybody",
 		Short: "End tokens, running pushes and remembered logins of one user or of everybody, on all instances",
-		Long: `What was proven before counts no more: tokens, pushes under way, remembered logins.
+		Long: `What was proven before counts no more: tokens, refresh tokens, pushes under way, remembered logins.
 Whoever still has a password that is right may log in again, and docker does so by itself:
 take the login away where it is kept first.`,
 		Args: nothingBut("revoke: --user %s?"),
@@ -92,7 +92,7 @@ take the login away where it is kept first.`,
 		if a.json() {
 			err = a.printJSON(answer)
 		} else {
-			fmt.Fprintf(a.stdout, "%s is put out: tokens, pushes under way and remembered logins from before count no more.\n", everybody(q.User))
+			fmt.Fprintf(a.stdout, "%s is put out: tokens, refresh tokens, pushes under way and remembered logins from before count no more.\n", everybody(q.User))
 			fmt.Fprintf(a.stdout, "Whoever still has the password may log in again: take the login away where it is kept too.\n")
 		}
 		return a.notShared(answer.NotShared, err)

@@ -39,13 +39,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin i
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
 	}
 	var failed failure
 	if !errors.As(err, &failed) {
-		fmt.Fprintf(stderr, "regward: %v\nregward --help tells how it is used\n", err)
+		fmt.Fprintf(stderr, "regward: %v\n%s --help tells how it is used\n", err, command.CommandPath())
 		return exitUsage
 	}
 	a.report(failed.error)

@@ -25,11 +25,14 @@ func (a *app) tokenCommand() *cobra.Command {
   regward token rotate ci --overlap 24h      a new secret; the old one is good for a day more
   regward token revoke ci                    ends it, and the tokens it was given, within a second
   regward token revoke 926f69c96a194bee      ends a refresh token, which docker keeps in place of a password
+  regward token revoke --user ann            ends all refresh tokens of ann
 
 A robot logs in as robot-NAME. It may what it was given and what rules say of everyone and of
 token:NAME, less what they deny. What is kept in auth.tokens_file are hashes: a secret is shown
 once. Several instances have the same robots where they have the same file.`,
 		Args: cobra.ArbitraryArgs,
+		// What stands behind a command that is none is not looked at before the command is.
+		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usageError(fmt.Sprintf("token: there is no %q; choose create, list, rotate or revoke", args[0]))

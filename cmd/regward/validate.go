@@ -26,7 +26,7 @@ func (a *app) validateCommand() *cobra.Command {
 		},
 		RunE: do(func(ctx context.Context, args []string) error {
 			if static && online {
-				return usageError("--static reads nothing but the YAML, --online asks the upstreams, Redis and the CA: choose one")
+				return usageError("--static reads nothing but the YAML, --online asks upstreams, directories and all others, too: choose one")
 			}
 			src, err := a.source(strings.Join(args, ""))
 			if err != nil {
@@ -41,7 +41,7 @@ func (a *app) validateCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&strict, "strict", false, "warnings fail too")
 	c.Flags().BoolVar(&static, "static", false, "read nothing but the YAML: absent variables and files are notes")
-	c.Flags().BoolVar(&online, "online", false, "ask the upstreams, Redis and the CA too")
+	c.Flags().BoolVar(&online, "online", false, "ask the upstreams, those who know logins, Redis and the CA too")
 	return c
 }
 
