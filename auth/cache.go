@@ -323,7 +323,7 @@ func (l *login) ask(ctx context.Context) (id Identity, refused bool, err error) 
 		}
 		wrong := (*Rejection)(nil)
 		if !errors.As(err, &wrong) {
-			wrong = unknown()
+			wrong = unknown(l.c)
 		}
 		l.rejected.add(l.key, rejection{wrong, now})
 		if l.guard != nil {

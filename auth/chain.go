@@ -122,7 +122,7 @@ func (n *Chain) Authenticate(ctx context.Context, c Credential) (Identity, error
 		}
 		return id, nil
 	}
-	return Identity{}, unknown()
+	return Identity{}, unknown(c)
 }
 
 // links are the providers an Authenticator asks one after the other: those of a

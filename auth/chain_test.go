@@ -98,6 +98,7 @@ func TestTheOrderOfProviders(t *testing.T) {
 			{"bob", "his there", "ldap: wrong password", auth.WrongPassword, true},
 			{"eve", "pw", "", "", true},
 			{"mia", "pw", "no provider knows the name", auth.UnknownUser, true},
+			{"robot-mia", "rgw_cut", "no provider knows the name with such a password: a robot's secret begins with rgw_ and is whole", auth.UnknownUser, true},
 		} {
 			k := auth.NewCache(100, newClock().Now)
 			var unsaid []string

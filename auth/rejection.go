@@ -1,6 +1,9 @@
 package auth
 
-import "errors"
+import (
+	"errors"
+	"strings"
+)
 
 // ErrUnavailable is in the errors of a provider that cannot be asked: its server
 // is down, late or busy. What it said of a login not long ago may then be taken
@@ -42,8 +45,15 @@ const (
 	WrongToken    Word = "wrong_token"    // any other thing about a token
 )
 
-// unknown is a credential that every provider passes on.
-func unknown() *Rejection { return &Rejection{Reason: "no provider knows the name", Word: UnknownUser} }
+// unknown is a credential that every provider passes on. What comes with a robot's
+// name and not with the look of its secret is one that was cut, or another's.
+func unknown(c Credential) *Rejection {
+	why := "no provider knows the name"
+	if strings.HasPrefix(c.User, robotPrefix) && !isRobotSecret(c.Secret()) {
+		why += " with such a password: a robot's secret begins with " + secretPrefix + " and is whole"
+	}
+	return &Rejection{Reason: why, Word: UnknownUser}
+}
 
 // Unsaid is why a provider could not say whether a credential is good. It is no
 // refusal.

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 
 	"github.com/regward/regward/auth"
@@ -13,6 +14,26 @@ func (k *checker) warnProviders() {
 		k.maybe("auth.htpasswd", fmt.Sprintf("user %s can never log in: with auth.oidc that name is for issuers' tokens", auth.OIDCUser), "give that user another name")
 	}
 	k.warnLostRobots()
+	k.warnGroupFilter()
+}
+
+// What a group's members are called in: by their DNs, or by their names.
+var (
+	namesForDNs = regexp.MustCompile(`(?i)\((member|uniqueMember)(:[0-9.]+:)?=\{user\}\)`)
+	dnsForNames = regexp.MustCompile(`(?i)\(memberUid=\{dn\}\)`)
+)
+
+// warnGroupFilter is about a filter that directories take, and that finds nobody's
+// groups: validate --online cannot tell it from one that does.
+func (k *checker) warnGroupFilter() {
+	const at = "auth.ldap.group_filter"
+	if f := k.Auth.LDAP.GroupFilter; k.refused(at) {
+		return
+	} else if m := namesForDNs.FindStringSubmatch(f); m != nil {
+		k.maybe(at, fmt.Sprintf("%s has DNs, and {user} is a name: it finds no groups", m[1]), fmt.Sprintf("write (%s={dn})", m[1]))
+	} else if m := dnsForNames.FindString(f); m != "" {
+		k.maybe(at, "memberUid has names, and {dn} is a DN: it finds no groups", "write (memberUid={user})")
+	}
 }
 
 // warnTokens: a rule for a robot that there is not. Before the first one is made

@@ -61,3 +61,27 @@ func TestLoginsThatCannotBe(t *testing.T) {
 		}
 	}
 }
+
+// Directories take a filter that compares DNs with names, and find nothing by it.
+func TestWarnOfGroupFiltersThatFindNothing(t *testing.T) {
+	for filter, want := range map[string]string{
+		"(member={user})":                          "write (member={dn})",
+		"(&(cn=x-*)(uniquemember={user}))":         "write (uniquemember={dn})",
+		"(memberUid={dn})":                         "write (memberUid={user})",
+		"(member={dn})":                            "",
+		"(member:1.2.840.113556.1.4.1941:={dn})":   "",
+		"(|(member={dn})(memberUid={user}))":       "",
+		"(&(objectClass=group)(memberUid={user}))": "",
+	} {
+		c := static(t, small+"auth: {ldap: {url: \"ldaps://d.example.com\", user_base: \"ou=p\", user_filter: \"(uid={user})\", group_base: \"ou=g\", group_filter: \""+filter+"\"}}\n")
+		got := ""
+		for _, p := range c.Warnings {
+			if p.Path == "auth.ldap.group_filter" {
+				got = p.Fix
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", filter, got, want)
+		}
+	}
+}
