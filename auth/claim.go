@@ -1,5 +1,7 @@
 package auth
 
+import "slices"
+
 // What the providers of this package are called, and which credentials they know
 // by their look.
 
@@ -26,6 +28,14 @@ func (x *Robots) Claim(c Credential) Claim {
 
 // Keeps is Claim: a secret is for robots alone.
 func (x *Robots) Keeps(c Credential) bool { return x.Claim(c) == Own }
+
+// Keeps reports whether one of its providers keeps c.
+func (n *Chain) Keeps(c Credential) bool {
+	return slices.ContainsFunc(n.links, func(a Authenticator) bool {
+		k, ok := a.(Keeper)
+		return ok && k.Keeps(c)
+	})
+}
 
 // Named is what metrics call it.
 func (n *OIDC) Named() string { return viaOIDC[:len(viaOIDC)-1] }

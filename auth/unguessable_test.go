@@ -66,3 +66,27 @@ func TestGoodKeysMeetNoLockOut(t *testing.T) {
 		}
 	}
 }
+
+// What one provider of a chain keeps, the chain does.
+func TestChainsKeepWhatTheirProvidersKeep(t *testing.T) {
+	now := newClock()
+	i := newIssuer(t, now.Now)
+	key := newIssuerKey(t, "ES256", "one")
+	i.publish(key)
+	jobs := mustOIDC(t, auth.OIDCOptions{Issuers: []auth.IssuerOptions{i.options()}, Now: now.Now})
+	secret, _ := auth.NewRobotSecret()
+	token := signToken(t, key, i.claims())
+	chain := auth.NewChain(auth.NewRobots(nil, auth.RobotOptions{Now: now.Now}), auth.NewChain(jobs, mustHtpasswd(t, line("ann", "pw"), auth.HtpasswdOptions{})))
+	for _, tt := range []struct {
+		c    auth.Credential
+		want bool
+	}{
+		{auth.NewBasic("robot-ci", secret), true}, {auth.NewBasic("ann", secret), true},
+		{auth.NewBasic(auth.OIDCUser, token), true}, {auth.NewBasic("ann", token), true},
+		{auth.NewBasic("ann", "pw"), false}, {auth.NewBasic("eve", "pw"), false}, {auth.Credential{}, false},
+	} {
+		if got := chain.Keeps(tt.c); got != tt.want {
+			t.Errorf("%v: %v", tt.c, got)
+		}
+	}
+}
