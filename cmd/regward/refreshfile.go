@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,13 +34,14 @@ type refreshFile struct {
 	read    bool        // all has been read
 	broken  error       // why it cannot be read
 	waiting []*refreshChange
+	writing bool // somebody sees to those that wait
 }
 
 // refreshChange is one that waits for its write.
 type refreshChange struct {
-	apply   func(*refreshSet) error // nil: the set was changed
-	settled bool
-	err     error
+	apply func(*refreshSet) error // nil: the set was changed
+	done  chan struct{}           // closed once err is what became of it
+	err   error
 }
 
 var (
@@ -127,31 +129,54 @@ func sameStamp(a, b os.FileInfo) bool {
 }
 
 // change has apply change the set, and returns when that is on disk. Who comes
-// while a write is under way waits for the next one, together with all others.
+// while a write is under way waits for the next one, together with all others. Who
+// waits no longer is taken off the list; what is being written then is written all
+// the same, and nobody may look at what apply found.
 func (f *refreshFile) change(ctx context.Context, apply func(*refreshSet) error) error {
-	one := &refreshChange{apply: apply}
+	one := &refreshChange{apply: apply, done: make(chan struct{})}
 	f.mu.Lock()
 	f.waiting = append(f.waiting, one)
+	if !f.writing {
+		f.writing = true
+		go f.settle()
+	}
 	f.mu.Unlock()
-	f.disk.Lock()
-	defer f.disk.Unlock()
-	if !one.settled {
+	select {
+	case <-one.done:
+	case <-ctx.Done():
 		f.mu.Lock()
-		all := f.waiting
-		f.waiting = nil
+		f.waiting = slices.DeleteFunc(f.waiting, func(c *refreshChange) bool { return c == one })
 		f.mu.Unlock()
-		err := f.write(context.WithoutCancel(ctx), all) // the others have not gone
-		for _, c := range all {
-			c.settled = true
-			if err != nil {
-				c.err = err
-			}
-		}
+		return fmt.Errorf("%s is not written yet: %w: %w", f.path, context.Cause(ctx), auth.ErrUnavailable)
 	}
 	if errors.Is(one.err, errUnchanged) {
 		return nil
 	}
 	return one.err
+}
+
+// settle writes for all who wait, until nobody does.
+func (f *refreshFile) settle() {
+	for {
+		f.disk.Lock()
+		f.mu.Lock()
+		all := f.waiting
+		f.waiting = nil
+		f.writing = len(all) > 0
+		f.mu.Unlock()
+		if len(all) == 0 {
+			f.disk.Unlock()
+			return
+		}
+		err := f.write(context.Background(), all) // bounded by the wait for the lock: none of them speaks for the others
+		f.disk.Unlock()
+		for _, c := range all {
+			if err != nil {
+				c.err = err
+			}
+			close(c.done)
+		}
+	}
 }
 
 // write applies changes to what is in the file now.
@@ -219,9 +244,12 @@ func (f *refreshFile) Use(ctx context.Context, uses map[auth.RefreshHash]time.Ti
 }
 
 // Delete implements auth.RefreshStore.
-func (f *refreshFile) Delete(ctx context.Context, hashes ...auth.RefreshHash) (n int, err error) {
-	err = f.change(ctx, func(s *refreshSet) error { n = s.remove(hashes); return unless(n > 0) })
-	return n, err
+func (f *refreshFile) Delete(ctx context.Context, hashes ...auth.RefreshHash) (int, error) {
+	n := 0
+	if err := f.change(ctx, func(s *refreshSet) error { n = s.remove(hashes); return unless(n > 0) }); err != nil {
+		return 0, err
+	}
+	return n, nil
 }
 
 // Of implements auth.RefreshStore.

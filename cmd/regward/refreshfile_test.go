@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -140,6 +141,47 @@ func TestRefreshFileSharesWrites(t *testing.T) {
 	if writes != 1 {
 		t.Errorf("%d logins made %d writes, want one", many, writes)
 	}
+}
+
+// A folder that hangs holds nobody up for longer than they wait: a login goes on
+// without a token, and none is kept that nobody has.
+func TestRefreshFileThatHangs(t *testing.T) {
+	now := refreshClock()
+	path := filepath.Join(t.TempDir(), refreshName)
+	f := refreshIn(path, &now)
+	f.disk.Lock() // as long as somebody's write takes
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	for i := range 3 {
+		go func() { ended <- f.Add(ctx, refreshToken(i, "ann")) }()
+	}
+	waiting := func() int {
+		f.mu.RLock()
+		defer f.mu.RUnlock()
+		return len(f.waiting)
+	}
+	soon(t, "all wait", func() bool { return waiting() == 3 })
+	cancel()
+	for range 3 {
+		if err := <-ended; !errors.Is(err, auth.ErrUnavailable) || !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), path) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if n := waiting(); n != 0 {
+		t.Errorf("%d still wait", n)
+	}
+	f.disk.Unlock()
+	if err := f.Add(t.Context(), refreshToken(7, "bob")); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := refreshIn(path, &now).Of(t.Context(), ""); err != nil || len(all) != 1 || all[0].User != "bob" {
+		t.Errorf("kept: %+v, %v", all, err)
+	}
+	soon(t, "nobody is left to write", func() bool {
+		f.mu.RLock()
+		defer f.mu.RUnlock()
+		return !f.writing
+	})
 }
 
 // Two processes, as in an upgrade, lose nothing of each other's.
