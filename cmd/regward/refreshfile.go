@@ -79,7 +79,11 @@ func (f *refreshFile) reread() error {
 		return broken
 	}
 	var all []auth.RefreshToken
-	if err == nil && stamp != nil {
+	switch {
+	case err != nil || stamp == nil:
+	case !stamp.Mode().IsRegular(): // to open a pipe would hold up everybody for good
+		err = errors.New("it is no file")
+	default:
 		all, err = readRefreshFile(f.path)
 	}
 	if err != nil {
