@@ -616,12 +616,14 @@ func TestCurrentIsTheSameUpstream(t *testing.T) {
 	if by.Current(&other) || by.Current(&auth.Identity{}) {
 		t.Error("current for what a file has proven")
 	}
-	file, err := auth.ParseHtpasswd("htpasswd", []byte(htpasswdLine("ann", "pw")), auth.HtpasswdOptions{Key: key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if file.Current(&id) || !auth.NewChain(file, by).Current(&id) {
-		t.Error("a file vouches for its own, a chain for both")
+	for user, want := range map[string]bool{"bob": true, id.Name: false} { // whom the file has, no upstream vouches for
+		file, err := auth.ParseHtpasswd("htpasswd", []byte(htpasswdLine(user, "pw")), auth.HtpasswdOptions{Key: key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if file.Current(&id) || auth.NewChain(file, by).Current(&id) != want {
+			t.Errorf("a file with %s vouches for its own, a chain for both unless the file has the name", user)
+		}
 	}
 	if n := testing.AllocsPerRun(100, func() { by.Current(&id) }); n > 0 {
 		t.Errorf("allocates %v times", n)
