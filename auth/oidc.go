@@ -113,7 +113,7 @@ func (n *OIDC) newIssuer(one IssuerOptions, o OIDCOptions) (*oidcIssuer, *Option
 		return nil, &OptionError{Key: "audience", Err: errors.New("is empty: tokens for anybody would be taken")}
 	}
 	for _, alg := range one.Algorithms {
-		if !slices.Contains(signatures(), alg) {
+		if !slices.Contains(IssuerAlgorithms(), alg) {
 			return nil, &OptionError{Key: "algorithms", Err: fmt.Errorf("%s is no signature by the issuer alone", shorten(alg))}
 		}
 	}
@@ -131,9 +131,9 @@ func (n *OIDC) newIssuer(one IssuerOptions, o OIDCOptions) (*oidcIssuer, *Option
 	return i, nil
 }
 
-// signatures are those that only an issuer can make. A secret that others have
+// IssuerAlgorithms are those signatures that only an issuer can make. A secret that others have
 // as well is none.
-func signatures() []string {
+func IssuerAlgorithms() []string {
 	return []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA}
 }
 

@@ -23,7 +23,7 @@ func (n *OIDC) Probe(ctx context.Context, entry int) (IssuerProbe, error) {
 	p, err := i.keys.client.fetch(ctx, i.Issuer)
 	probe := IssuerProbe{Signs: p.algorithms, Date: p.date}
 	for _, alg := range p.algorithms {
-		if slices.Contains(signatures(), alg) {
+		if slices.Contains(IssuerAlgorithms(), alg) {
 			probe.Known = append(probe.Known, alg)
 		}
 	}

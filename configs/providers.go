@@ -174,10 +174,6 @@ func (k *checker) checkFilter(at, filter string, known ...string) {
 	}
 }
 
-// oidcAlgorithms sign with a key pair: a secret that the issuer shares would let
-// whoever has it be anybody.
-var oidcAlgorithms = []string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA"}
-
 func (k *checker) checkOIDC() {
 	if len(k.Auth.OIDC) > maxIssuers {
 		k.bad("auth.oidc", fmt.Sprintf("more than %d issuers", maxIssuers), "")
@@ -208,7 +204,7 @@ func (k *checker) checkOIDC() {
 				k.bad(k.entry(at+".algorithms", j), fmt.Sprintf("%q is no signature by the issuer alone", clip(a)), "leave algorithms out for RS256 and ES256")
 				continue
 			}
-			k.word(k.entry(at+".algorithms", j), a, oidcAlgorithms...)
+			k.word(k.entry(at+".algorithms", j), a, auth.IssuerAlgorithms()...)
 		}
 	}
 	k.warnSameNames()
