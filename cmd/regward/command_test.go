@@ -308,3 +308,16 @@ func TestOnlineNamesTheKeyForAnUnknownCA(t *testing.T) {
 		t.Errorf("said %q, want upstream.ca_file in it", said)
 	}
 }
+
+// Nobody is called anonymous whose login could not be checked.
+func TestCredentialWords(t *testing.T) {
+	for want, r := range map[string]proxy.Refusal{
+		"user: not known (the login was not checked)": {Credential: "basic", Reason: "login_provider", Status: 503},
+		"user: ann (credential of user ann)":          {Credential: "basic", User: "ann", Reason: "not_allowed"},
+		"user: anonymous (refresh token)":             {Credential: "refresh token", Reason: "ended_login"},
+	} {
+		if got := credentialWords(&r); got != want {
+			t.Errorf("%+v: %q, want %q", r, got, want)
+		}
+	}
+}

@@ -87,7 +87,7 @@ func (f *refreshFile) reread() error {
 		all, err = readRefreshFile(f.path)
 	}
 	if err != nil {
-		err = fmt.Errorf("%s cannot be read: %w: put the file right, or remove it, then everybody who has a refresh token logs in again: %w", f.path, err, auth.ErrUnavailable)
+		err = fmt.Errorf("refresh tokens %w: %s cannot be read: %w: put the file right, or remove it, then everybody who has a refresh token logs in again", auth.ErrUnavailable, f.path, err)
 		f.log.Error("refresh tokens are neither taken nor given", zap.Error(err))
 	} else if stamp == nil && before > 0 {
 		f.log.Warn("the file of refresh tokens is gone: who has one logs in again", zap.String("file", f.path), zap.Int("tokens", before))
