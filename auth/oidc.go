@@ -131,8 +131,8 @@ func (n *OIDC) newIssuer(one IssuerOptions, o OIDCOptions) (*oidcIssuer, *Option
 	return i, nil
 }
 
-// IssuerAlgorithms are those signatures that only an issuer can make. A secret that others have
-// as well is none.
+// IssuerAlgorithms are those signatures that only an issuer can make. A secret that
+// others have as well is none.
 func IssuerAlgorithms() []string {
 	return []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA}
 }
