@@ -129,6 +129,8 @@ func TestOnlineAsksIssuers(t *testing.T) {
 func TestOnlineAsksTheWebhook(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
+	hangsUp := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })) // as TLS of python does
+	defer hangsUp.Close()
 	for name, tt := range map[string]struct {
 		status, forged  int // forged: what is signed with another secret; 400 if 0
 		body            string
@@ -159,6 +161,7 @@ func TestOnlineAsksTheWebhook(t *testing.T) {
 		"no CA":           {status: 401, change: func(w *configs.Webhook) { w.CA = nil }, path: ".ca_file", says: "unknown authority", fix: "name the CA"},
 		"another name":    {status: 401, change: func(w *configs.Webhook) { w.URL = strings.Replace(w.URL, "127.0.0.1", "localhost", 1) }, path: ".url", says: "certificate", fix: "a name that the certificate has"},
 		"no TLS over TLS": {status: 401, change: func(w *configs.Webhook) { w.URL = strings.Replace(w.URL, "https", "http", 1) }, path: ".url", says: "answers 400", fix: "https"},
+		"hangs up":        {change: func(w *configs.Webhook) { w.URL = hangsUp.URL }, path: ".url", says: "cannot be asked", fix: "If it speaks TLS, write https://"},
 		"CA is none":      {status: 401, change: func(w *configs.Webhook) { w.CA = []byte("x") }, path: "", says: "no certificate"},
 		"http":            {change: func(w *configs.Webhook) { w.URL = "http://logins.example.com" }, path: "", says: "not https"},
 	} {

@@ -68,6 +68,8 @@ func webhookFix(err error, url, at string) (path, fix string) {
 		return at + ".url", "if it speaks TLS, write https://; if it does not take the signature, give it the same secret"
 	case status == http.StatusBadRequest:
 		return at + ".secret", "give the program the same secret; if it takes the signature, check its clock and ours"
+	case status == 0 && strings.HasPrefix(url, "http:"):
+		return at + ".url", "is it the program that listens there? If it speaks TLS, write https://"
 	case 300 <= status && status < 400:
 		return at + ".url", "write the URL that it sends to: a redirect is not followed, for the password would go along"
 	case status == http.StatusMethodNotAllowed:
