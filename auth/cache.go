@@ -49,6 +49,7 @@ type Cache struct {
 // proven is a login that was good at a time.
 type proven struct {
 	id   Identity
+	by   string // the provider that said so, as Named has it
 	at   time.Time
 	lost time.Time // when it was last asked about in vain
 }
@@ -225,10 +226,12 @@ func outage(err error) bool {
 }
 
 // past is what was last proven, for want of anybody who could say what is now.
-func (l *login) past() (id Identity, ok bool) {
+// Those who have passed the login on just now could: what one of them proved is
+// over, whoever behind it is away.
+func (l *login) past(passed []string) (id Identity, ok bool) {
 	now := l.now()
 	p, ok := l.proven.get(l.key)
-	if !ok || !fresh(p.at, now, l.times.Stale) || !l.holds(&p.id, now) {
+	if !ok || !fresh(p.at, now, l.times.Stale) || !l.holds(&p.id, now) || p.by != "" && slices.Contains(passed, p.by) {
 		return Identity{}, false
 	}
 	p.lost = now
@@ -303,14 +306,14 @@ func (l *login) fly(ctx context.Context, f *flight) {
 // ends what the check proves.
 func (l *login) ask(ctx context.Context) (id Identity, refused bool, err error) {
 	before := *l.revoked.table.Load()
-	id, refused, err = l.check(ctx)
+	id, asked, refused, err := l.check(ctx)
 	id.Epoch = before.of(id.Name)
 	switch now := l.now(); {
 	case refused:
 		return Identity{}, true, err
 	case err == nil:
 		l.rejected.remove(l.key)
-		l.proven.add(l.key, proven{id: id, at: now})
+		l.proven.add(l.key, proven{id: id, by: asked[len(asked)-1], at: now})
 		l.good.add(l.here, goodOf(id, now))
 		return id, false, nil
 	case errors.Is(err, ErrRejected), errors.Is(err, ErrNotMine), errors.Is(err, ErrMalformed):
@@ -332,7 +335,7 @@ func (l *login) ask(ctx context.Context) (id Identity, refused bool, err error) 
 		return Identity{}, false, wrong
 	}
 	if outage(err) {
-		if last, ok := l.past(); ok {
+		if last, ok := l.past(asked[:max(0, len(asked)-1)]); ok {
 			id, err := l.share(last)
 			return id, err != nil, err
 		}
@@ -342,20 +345,22 @@ func (l *login) ask(ctx context.Context) (id Identity, refused bool, err error) 
 
 // check asks the providers one after the other, as a Chain does, but each with
 // a slot of its own kind: who waits for the network must not keep a core.
-func (l *login) check(ctx context.Context) (id Identity, refused bool, err error) {
+// asked are their names, the last one's who had the word last.
+func (l *login) check(ctx context.Context) (id Identity, asked []string, refused bool, err error) {
 	all := concerned(nil, links(l.by), l.c)
 	if len(all) == 0 {
 		err := l.admit()
-		return Identity{}, err != nil, cmp.Or[error](err, ErrNotMine)
+		return Identity{}, nil, err != nil, cmp.Or[error](err, ErrNotMine)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeFor(all))
 	defer cancel()
 	for _, one := range all {
+		asked = append(asked, named(one))
 		if id, refused, err = l.checkBy(ctx, one); refused || !errors.Is(err, ErrNotMine) {
 			break
 		}
 	}
-	return id, refused, err
+	return id, asked, refused, err
 }
 
 // timeFor is how long all of them may take together.
