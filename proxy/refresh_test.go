@@ -183,9 +183,10 @@ func TestRefreshWhenTheStoreCannotBeAsked(t *testing.T) {
 	if a.Header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	if last := g.Refusals(RefusalQuery{}); len(last) == 0 || last[0].Reason != reasonProvider {
-		t.Errorf("remembered as %+v", last)
-	}
+	waitFor(t, "it is remembered as the provider's", func() bool { // which is after the answer
+		last := g.Refusals(RefusalQuery{})
+		return len(last) > 0 && last[0].Reason == reasonProvider
+	})
 	g.clock.pass(2 * time.Minute) // past cache.ttl
 	g.renewed(known, "").want(t, 200)
 	g.clock.pass(10 * time.Minute) // past cache.stale
