@@ -301,7 +301,12 @@ func diffFields(from, to *Config) []string {
 		return order, values
 	}
 	order, after := fields(to)
-	_, before := fields(from)
+	all, before := fields(from)
+	for _, path := range all { // an issuer that is not there any more
+		if _, ok := after[path]; !ok {
+			order = append(order, path)
+		}
+	}
 	out := changes(order, before, after)
 	if n, m := len(from.Tests), len(to.Tests); n != m {
 		out = append(out, fmt.Sprintf("tests: %d, were %d", m, n))

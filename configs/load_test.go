@@ -559,3 +559,16 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// What is there no more is told as what is new is.
+func TestDiffTellsOfAnIssuerThatIsGone(t *testing.T) {
+	const rest = "hostname: registry.example.com\ntls: {mode: internal}\nupstream: http://a:5000\nrules: [{subjects: everyone, repositories: \"**\", allow: pull}]\n"
+	with := static(t, rest+"auth: {htpasswd: h, oidc: [{name: ci, issuer: https://ci.example.com, audience: registry.example.com, user: \"ci/{sub}\"}]}\n")
+	without := static(t, rest+"auth: {htpasswd: h}\n")
+	if said := strings.Join(configs.Diff(with, without), "\n"); !strings.Contains(said, "auth.oidc[0].issuer is no longer set (was https://ci.example.com)") {
+		t.Errorf("said: %s", said)
+	}
+	if said := strings.Join(configs.Diff(without, with), "\n"); !strings.Contains(said, "auth.oidc[0].issuer is set to https://ci.example.com") {
+		t.Errorf("said: %s", said)
+	}
+}
