@@ -15,8 +15,8 @@ var (
 	ErrBusy      = errors.New("too many logins are being checked") // 503 + Retry-After
 )
 
-// Authenticator says whom a credential speaks for: htpasswd now; LDAP, OIDC,
-// robots, webhook and upstream later. Chain is one of several.
+// Authenticator says whom a credential speaks for: robots, issuers, the htpasswd
+// file, a directory, a webhook, an upstream. Chain is one of several.
 type Authenticator interface {
 	// Authenticate returns ErrNotMine, ErrRejected, or what kept it from finding out.
 	Authenticate(ctx context.Context, c Credential) (Identity, error)
