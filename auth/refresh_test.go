@@ -150,7 +150,7 @@ func (k *kept) Of(_ context.Context, user string) (some []auth.RefreshToken, err
 func (k *kept) Sweep(context.Context) (int, error) { return 0, k.err }
 
 // renewing gives refresh tokens to users of an htpasswd file with ann in it.
-func renewing(t *testing.T, now func() time.Time) (*auth.Refreshing, *kept, *auth.Cache, auth.Renewer, auth.Identity) {
+func renewing(t testing.TB, now func() time.Time) (*auth.Refreshing, *kept, *auth.Cache, auth.Renewer, auth.Identity) {
 	t.Helper()
 	store := &kept{all: map[auth.RefreshHash]auth.RefreshToken{}}
 	cache := auth.NewCache(100, now)
