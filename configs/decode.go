@@ -168,7 +168,11 @@ func (r *reader) structure(path string, n *yaml.Node, v reflect.Value, depth int
 		field, known := fieldOf(v, name)
 		switch {
 		case known && isNull(val) && swallowed(key.LineComment):
-			r.at(sub, val, "# starts a YAML comment here", fmt.Sprintf("write %q in quotes; for a comment, a space behind the #", clip(key.LineComment)))
+			text := fmt.Sprintf("%q", clip(key.LineComment))
+			if secretPath(sub) {
+				text = "it"
+			}
+			r.at(sub, val, "# starts a YAML comment here", "write "+text+" in quotes; for a comment, a space behind the #")
 		case known:
 			if val.Kind == yaml.ScalarNode || val.Kind == yaml.AliasNode || !isNull(val) {
 				r.value(sub, val, field.value, field.isFile, depth+1)
@@ -406,8 +410,11 @@ func (r *reader) refuse(path string, n *yaml.Node, err error) {
 // read in its own way.
 func (r *reader) wrong(path string, n *yaml.Node, want string) {
 	if n.Kind == yaml.MappingNode && n.Style&yaml.FlowStyle != 0 && len(n.Content) == 2 && isNull(n.Content[1]) {
-		text := fmt.Sprintf("{%s}", n.Content[0].Value)
-		r.at("", n, fmt.Sprintf("{ starts a YAML map here; write %q in quotes", text), "")
+		text := fmt.Sprintf("%q", "{"+n.Content[0].Value+"}")
+		if secretPath(path) {
+			text = "it"
+		}
+		r.at("", n, "{ starts a YAML map here; write "+text+" in quotes", "")
 		return
 	}
 	got := "a list"
@@ -416,7 +423,7 @@ func (r *reader) wrong(path string, n *yaml.Node, want string) {
 		got = "a map"
 	case yaml.ScalarNode:
 		got = fmt.Sprintf("%q", clip(n.Value))
-		if r.secretPath(path) {
+		if secretPath(path) {
 			got = "one value"
 		}
 	}
@@ -424,7 +431,9 @@ func (r *reader) wrong(path string, n *yaml.Node, want string) {
 }
 
 // secretPath says whether a value of the wrong shape at path may hold secrets.
-func (r *reader) secretPath(path string) bool { return strings.HasSuffix(path, "password") }
+func secretPath(path string) bool {
+	return slices.ContainsFunc([]string{"password", "secret", "mac_key"}, func(end string) bool { return strings.HasSuffix(path, end) })
+}
 
 // explain takes an error apart into what is wrong and what to write.
 func explain(err error) (msg, fix string) {

@@ -572,3 +572,25 @@ func TestDiffTellsOfAnIssuerThatIsGone(t *testing.T) {
 		t.Errorf("said: %s", said)
 	}
 }
+
+// A password that YAML reads as something else is not shown by the error.
+func TestYAMLTrapsShowNoSecret(t *testing.T) {
+	const rest = "hostname: registry.example.com\ntls: {mode: internal}\nrules: [{subjects: everyone, repositories: \"**\", allow: pull}]\n"
+	for _, value := range []string{"{hunter22}", "*hunter22", "@hunter22", "`hunter22", "#hunter22", "[hunter22]", "{a: hunter22}", "&hunter22", "%hunter22", "!hunter22 x", "\"hunter22", "[hunter22", "a: hunter22", "${hunter22!", "{user}hunter22"} {
+		for _, text := range []string{
+			rest + "upstream:\n  url: http://a:5000\n  username: u\n  password: " + value + "\n",
+			rest + "upstream: {url: \"http://a:5000\", username: u, password: " + value + "}\n",
+			rest + "upstream: http://a:5000\nauth:\n  webhook:\n    url: https://a.example.com\n    \"secret\": " + value + "\n",
+			rest + "upstream: http://a:5000\nauth: {ldap: {url: \"ldaps://a\", user_base: dc=a, user_filter: \"(uid={user})\", bind_dn: cn=a, bind_password: " + value + "}}\n",
+		} {
+			c, err := configs.Parse("regward.yaml", []byte(text), configs.Options{})
+			said := fmt.Sprint(err)
+			if c != nil {
+				said += c.Warnings.Error()
+			}
+			if strings.Contains(said, "hunter") {
+				t.Errorf("%s\nsaid: %s", text, said)
+			}
+		}
+	}
+}

@@ -169,7 +169,7 @@ func (s *scanner) line(no int, line string) {
 			s.quote, start = c, false
 		case start && c == '-' && s.depth == 0 && len(rest) > 1 && (rest[1] == ' ' || rest[1] == '\n'):
 		case start && placeholder.MatchString(rest), start && c == '*', start && s.depth > 0 && !strings.ContainsRune("[]{},", rune(c)), start && (c == '@' || c == '`'):
-			i += s.plain(no, i, rest)
+			i += s.plain(no, line, i)
 			start = false
 			continue
 		case c == '[' && (start || s.depth > 0), c == '{' && (start || s.depth > 0):
@@ -193,10 +193,13 @@ func (s *scanner) line(no int, line string) {
 	}
 }
 
-// plain copies the plain value that rest starts with, in quotes if it is a
-// trap, and returns its length.
-func (s *scanner) plain(no, at int, rest string) int {
-	end, braces := 0, false
+// secretBefore is a key of a secret, right before its value.
+var secretBefore = regexp.MustCompile(`(password|secret|mac_key)["']?\s*:\s*$`)
+
+// plain copies the plain value that starts there in a line, in quotes if it is a
+// trap, and returns its length. What may be a secret is not shown.
+func (s *scanner) plain(no int, line string, at int) int {
+	rest, end, braces := line[at:], 0, false
 	for end < len(rest) {
 		if m := placeholder.FindString(rest[end:]); m != "" {
 			braces = braces || s.depth > 0 || end == 0 && m[0] == '{'
@@ -220,13 +223,17 @@ func (s *scanner) plain(no, at int, rest string) int {
 	}
 	value := rest[:end]
 	quoted := `"` + value + `"`
+	shown := quoted
+	if secretBefore.MatchString(line[:at]) && (value[0] != '$' || placeholder.FindString(value) != value) {
+		shown = "it"
+	}
 	switch {
 	case value[0] == '*' && !s.anchors[value[1:]]:
-		s.trap(no, at+1, "* starts a YAML alias here; write %s in quotes", quoted)
+		s.trap(no, at+1, "* starts a YAML alias here; write %s in quotes", shown)
 	case value[0] == '@' || value[0] == '`':
-		s.trap(no, at+1, "%c cannot start a value in YAML; write %s in quotes", value[0], quoted)
+		s.trap(no, at+1, "%c cannot start a value in YAML; write %s in quotes", value[0], shown)
 	case braces:
-		s.trap(no, at+1, "{ starts a YAML map here; write %s in quotes", quoted)
+		s.trap(no, at+1, "{ starts a YAML map here; write %s in quotes", shown)
 	default:
 		s.out.WriteString(value)
 		return end
