@@ -195,7 +195,7 @@ func swallowed(comment string) bool {
 // unknown reports a key that does not exist, with the nearest that does.
 func (r *reader) unknown(path string, key *yaml.Node, known []string) {
 	msg, fix := fmt.Sprintf("unknown key %q%s", clip(key.Value), inside(path)), ""
-	if best := nearest(key.Value, known); best != "" {
+	if best := Nearest(key.Value, known); best != "" {
 		msg += fmt.Sprintf("; did you mean %q?", best)
 		// It is not missing as well: one mistake, one report.
 		r.note(join(path, best), key, origin{absent: true})
@@ -445,111 +445,6 @@ func explain(err error) (msg, fix string) {
 		return msg, fix
 	}
 	return err.Error(), ""
-}
-
-// field is one key of a struct.
-type field struct {
-	value  reflect.Value
-	isFile bool
-}
-
-// fieldOf finds the field with a YAML key.
-func fieldOf(v reflect.Value, key string) (field, bool) {
-	t := v.Type()
-	for i := range t.NumField() {
-		if f := t.Field(i); f.IsExported() && f.Tag.Get("yaml") == key && key != "-" && key != "" {
-			return field{v.Field(i), f.Tag.Get("is") == "file"}, true
-		}
-	}
-	return field{}, false
-}
-
-// keysOf lists the YAML keys of a struct, in its order.
-func keysOf(t reflect.Type) []string {
-	var keys []string
-	for i := range t.NumField() {
-		if key := t.Field(i).Tag.Get("yaml"); key != "" && key != "-" {
-			keys = append(keys, key)
-		}
-	}
-	return keys
-}
-
-// homeOf is the one place where a key is known, if there is just one.
-func homeOf(key string) string {
-	var homes []string
-	var look func(path string, t reflect.Type)
-	look = func(path string, t reflect.Type) {
-		for i := range t.NumField() {
-			f := t.Field(i)
-			name := f.Tag.Get("yaml")
-			if name == "" || name == "-" || name == "upstreams" {
-				continue
-			}
-			if name == key {
-				if path == "" {
-					homes = append(homes, "the top level")
-				} else {
-					homes = append(homes, path)
-				}
-			}
-			inner, sub := f.Type, join(path, name)
-			if inner.Kind() == reflect.Slice {
-				inner, sub = inner.Elem(), sub+"[]"
-			} else if inner.Kind() == reflect.Pointer {
-				inner = inner.Elem()
-			}
-			if inner.Kind() == reflect.Struct && len(keysOf(inner)) > 0 {
-				look(sub, inner)
-			}
-		}
-	}
-	look("", reflect.TypeFor[Config]())
-	if len(homes) != 1 {
-		return ""
-	}
-	return homes[0]
-}
-
-// Nearest is the known word that word was probably meant to be, or "".
-func Nearest(word string, known []string) string { return nearest(word, known) }
-
-// nearest is Nearest.
-func nearest(word string, known []string) string {
-	best, at := "", 1+max(1, len(word)/3)
-	if len(word) > 64 {
-		return ""
-	}
-	for _, k := range known {
-		if d := distance(strings.ToLower(word), k); d < at {
-			best, at = k, d
-		}
-	}
-	return best
-}
-
-// distance counts the letters to add, drop, change or swap with the next one.
-func distance(a, b string) int {
-	before, last := []int(nil), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		row := make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], before[j-2]+1)
-			}
-		}
-		before, last = last, row
-	}
-	return last[len(b)]
 }
 
 func join(path, key string) string {

@@ -240,7 +240,7 @@ func parsePer(text string) (Per, error) {
 // choice refuses a word that is not one of a closed set.
 func choice(text string, known ...string) error {
 	msg := fmt.Sprintf("%q is not known here", clip(text))
-	if best := nearest(text, known); best != "" {
+	if best := Nearest(text, known); best != "" {
 		msg += fmt.Sprintf("; did you mean %q?", best)
 	}
 	return fault{msg, "write " + orList(known)}

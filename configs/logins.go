@@ -74,7 +74,7 @@ func (k *checker) unknownLogin(name string) {
 		return // it has no URL, and that was said
 	}
 	msg := fmt.Sprintf("%q is the name of no upstream", clip(name))
-	if best := nearest(strings.TrimSuffix(name, "/"), known); best != "" {
+	if best := Nearest(strings.TrimSuffix(name, "/"), known); best != "" {
 		msg += fmt.Sprintf("; did you mean %q?", best)
 	}
 	fix := "write true for the default one, or the name of another"

@@ -134,7 +134,7 @@ func (k *checker) checkBound(at string, u *Upstream) {
 		return
 	}
 	fix := fmt.Sprintf("write hostname: [%s] at the top of the file", strings.Join(append(slices.Clone(k.Hostname), u.Hostname), ", "))
-	if best := nearest(u.Hostname, known); best != "" {
+	if best := Nearest(u.Hostname, known); best != "" {
 		fix = fmt.Sprintf("did you mean %q?", best)
 	}
 	k.bad(path, fmt.Sprintf("%q is not one of hostname: nobody comes by that name", u.Hostname), fix)

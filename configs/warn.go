@@ -216,7 +216,7 @@ func (k *checker) warnGroups(path string, subjects []auth.Subject) {
 			names = append(names, name)
 		}
 		slices.Sort(names)
-		if best := nearest(s.Name(), names); best != "" {
+		if best := Nearest(s.Name(), names); best != "" {
 			fix = fmt.Sprintf("did you mean group:%s?", best)
 		}
 		k.maybe(k.entry(path, j), fmt.Sprintf("no login method can give the group %q", s.Name()), fix)
@@ -247,7 +247,7 @@ func (k *checker) warnUsers(path string, subjects []auth.Subject) {
 			continue
 		}
 		fix := "add the user to " + k.Auth.Htpasswd + ": regward hash-password --user " + s.Name()
-		if best := nearest(name, k.users); best != "" {
+		if best := Nearest(name, k.users); best != "" {
 			fix = fmt.Sprintf("did you mean user:%s?", best)
 		}
 		k.maybe(k.entry(path, j), fmt.Sprintf("nobody can log in as %q: %s does not have the name, and nothing else knows of logins", s.Name(), k.Auth.Htpasswd), fix)

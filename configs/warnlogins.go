@@ -51,7 +51,7 @@ func (k *checker) warnTokens(path string, subjects []auth.Subject) {
 		for i := range k.Auth.Robots.Robots {
 			names = append(names, k.Auth.Robots.Robots[i].Name)
 		}
-		if best := nearest(s.Name(), names); best != "" {
+		if best := Nearest(s.Name(), names); best != "" {
 			fix = fmt.Sprintf("did you mean token:%s?", best)
 		}
 		k.maybe(k.entry(path, j), fmt.Sprintf("there is no robot %q", s.Name()), fix)
