@@ -5,10 +5,6 @@ import "slices"
 // What the providers of this package are called, and which credentials they know
 // by their look.
 
-// Keeper is an Authenticator whose credentials are shown to nobody else, not even
-// to an upstream that people's own logins go on to.
-type Keeper interface{ Keeps(c Credential) bool }
-
 // Named is what metrics call it.
 func (x *Robots) Named() string { return viaRobot }
 
