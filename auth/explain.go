@@ -227,7 +227,7 @@ func (r *Rule) stranger(c *Caller) string {
 		return fmt.Sprintf("%s is not in group %s", Caller{Identity: Identity{Name: c.Name}}, r.Subjects[0].name)
 	}
 	if c.robot() && slices.Contains(r.Subjects, Subject{user, c.Name}) {
-		return fmt.Sprintf("%s is a robot, and no user: token:%s means it", c, strings.TrimPrefix(c.Name, robotPrefix))
+		return fmt.Sprintf("%s is a robot, and no user: token:%s means it", c, strings.TrimPrefix(c.Name, RobotPrefix))
 	}
 	return fmt.Sprintf("%s is not %s", c, join(r.Subjects, Subject.words))
 }

@@ -77,8 +77,10 @@ const (
 	viaOIDC        = "oidc:" // and the name of the issuer
 	viaWebhook     = "webhook"
 	viaLDAP        = "ldap"
-	robotPrefix    = "robot-" // of the names robots log in with
 )
+
+// RobotPrefix is what the names begin with that robots log in by.
+const RobotPrefix = "robot-"
 
 // Caller is an identity at an address. It is made anew for each request and
 // never cached: `from` rules look at Addr.

@@ -91,7 +91,7 @@ func (u userTemplate) name(t *idToken) (string, error) {
 // that no log, limit or upload takes one for the other. The error goes on from
 // "the token", "its answer".
 func checkPerson(name string, caseSensitive bool) error {
-	if strings.HasPrefix(strings.ToLower(name), robotPrefix) {
+	if strings.HasPrefix(strings.ToLower(name), RobotPrefix) {
 		return fmt.Errorf("names the user %s, and only robots are called so", shorten(name))
 	}
 	return checkUser(name, caseSensitive)

@@ -49,7 +49,7 @@ const (
 // name and not with the look of its secret is one that was cut, or another's.
 func unknown(c Credential) *Rejection {
 	why := "no provider knows the name"
-	if strings.HasPrefix(c.User, robotPrefix) && !isRobotSecret(c.Secret()) {
+	if strings.HasPrefix(c.User, RobotPrefix) && !isRobotSecret(c.Secret()) {
 		why += " with such a password: a robot's secret begins with " + secretPrefix + " and is whole"
 	}
 	return &Rejection{Reason: why, Word: UnknownUser}

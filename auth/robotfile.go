@@ -29,7 +29,7 @@ type RobotSecret struct {
 }
 
 // Login is the name the robot logs in with.
-func (r *Robot) Login() string { return robotPrefix + r.Name }
+func (r *Robot) Login() string { return RobotPrefix + r.Name }
 
 // ends is when a secret of the robot is good no more; zero: never.
 func (r *Robot) ends(s *RobotSecret) time.Time {
@@ -82,7 +82,7 @@ func (f *RobotFile) Find(name string) *Robot {
 	if f == nil {
 		return nil
 	}
-	if i, ok := f.byName[strings.TrimPrefix(name, robotPrefix)]; ok {
+	if i, ok := f.byName[strings.TrimPrefix(name, RobotPrefix)]; ok {
 		return &f.Robots[i]
 	}
 	return nil
@@ -91,7 +91,7 @@ func (f *RobotFile) Find(name string) *Robot {
 // Identity is who logs in by a robot's login name, for what is explained; it is
 // not ok if no robot does.
 func (f *RobotFile) Identity(login string) (id Identity, ok bool) {
-	if !strings.HasPrefix(login, robotPrefix) || f.Find(login) == nil {
+	if !strings.HasPrefix(login, RobotPrefix) || f.Find(login) == nil {
 		return Identity{}, false
 	}
 	return Identity{Name: login, Via: viaRobot}, true
@@ -104,10 +104,10 @@ func CheckRobotName(name string) error {
 	switch {
 	case name == "":
 		return &SyntaxError{Msg: "a robot's name is empty", Fix: "write one like ci"}
-	case strings.HasPrefix(name, robotPrefix):
+	case strings.HasPrefix(name, RobotPrefix):
 		return &SyntaxError{
-			Msg: fmt.Sprintf("%s: the prefix %s is put in front when it logs in", shorten(name), robotPrefix),
-			Fix: "write " + strings.TrimPrefix(name, robotPrefix),
+			Msg: fmt.Sprintf("%s: the prefix %s is put in front when it logs in", shorten(name), RobotPrefix),
+			Fix: "write " + strings.TrimPrefix(name, RobotPrefix),
 		}
 	case len(name) > MaxRobotName:
 		return &SyntaxError{Msg: fmt.Sprintf("robot %s: the name is longer than %d letters", shorten(name), MaxRobotName), Fix: "choose a shorter one"}

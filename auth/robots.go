@@ -75,8 +75,8 @@ func (x *Robots) Authenticate(_ context.Context, c Credential) (Identity, error)
 	}
 	r := x.find(c.User)
 	if r == nil {
-		if !strings.HasPrefix(strings.ToLower(c.User), robotPrefix) {
-			return Identity{}, &Rejection{viaRobot, fmt.Sprintf("a robot's secret, and robots log in as %sNAME", robotPrefix), UnknownUser}
+		if !strings.HasPrefix(strings.ToLower(c.User), RobotPrefix) {
+			return Identity{}, &Rejection{viaRobot, fmt.Sprintf("a robot's secret, and robots log in as %sNAME", RobotPrefix), UnknownUser}
 		}
 		return Identity{}, &Rejection{viaRobot, "no robot has that login", UnknownUser}
 	}

@@ -126,7 +126,7 @@ func (b *bucket) find(c *Caller, want *Access) (best *entry, who Subject) {
 	switch {
 	case c.Name == "":
 	case c.robot():
-		look(Subject{token, strings.TrimPrefix(c.Name, robotPrefix)})
+		look(Subject{token, strings.TrimPrefix(c.Name, RobotPrefix)})
 	default:
 		look(Subject{user, c.Name})
 		for _, g := range c.Groups {

@@ -54,10 +54,10 @@ func ParseSubject(text string) (Subject, error) {
 		return Subject{}, &SyntaxError{
 			Msg: fmt.Sprintf("subject %s: no %s has such a name", shorten(text), word),
 		}
-	case kind == token && strings.HasPrefix(name, robotPrefix):
+	case kind == token && strings.HasPrefix(name, RobotPrefix):
 		return Subject{}, &SyntaxError{
-			Msg: fmt.Sprintf("subject %q: robots are named without their prefix %s here", text, robotPrefix),
-			Fix: fmt.Sprintf("write token:%s", strings.TrimPrefix(name, robotPrefix)),
+			Msg: fmt.Sprintf("subject %q: robots are named without their prefix %s here", text, RobotPrefix),
+			Fix: fmt.Sprintf("write token:%s", strings.TrimPrefix(name, RobotPrefix)),
 		}
 	}
 	return Subject{kind, name}, nil
@@ -145,7 +145,7 @@ func (s Subject) Matches(c *Caller) bool {
 	case group:
 		return c.Name != "" && !c.robot() && slices.Contains(c.Groups, s.name)
 	case token:
-		return c.robot() && strings.HasPrefix(c.Name, robotPrefix) && c.Name[len(robotPrefix):] == s.name
+		return c.robot() && strings.HasPrefix(c.Name, RobotPrefix) && c.Name[len(RobotPrefix):] == s.name
 	}
 	return false
 }

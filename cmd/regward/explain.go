@@ -173,7 +173,7 @@ func (a *app) newExplainer(q question) (*explainer, error) {
 // robotLike reports whether a name is as those of robots are. People may be called
 // so, too.
 func robotLike(name string) bool {
-	return strings.HasPrefix(name, (&auth.Robot{}).Login())
+	return strings.HasPrefix(name, auth.RobotPrefix)
 }
 
 // groupsElsewhere says that somebody may be in groups that no file here has; ""
@@ -203,7 +203,7 @@ func (x *explainer) groupsElsewhere(q question) string {
 // or the file cannot be looked at: the rules are explained all the same.
 func (x *explainer) stranger() string {
 	if robotLike(x.caller.Name) && x.cfg.Auth.Robots != nil {
-		return fmt.Sprintf("there is no robot %s: this is what a person of that name may", strings.TrimPrefix(x.caller.Name, (&auth.Robot{}).Login()))
+		return fmt.Sprintf("there is no robot %s: this is what a person of that name may", strings.TrimPrefix(x.caller.Name, auth.RobotPrefix))
 	}
 	if known := askedBefore(&x.cfg.Auth); !slices.Equal(known, []string{"htpasswd"}) || len(x.cfg.Auth.OIDC) > 0 || x.cfg.TLS.ClientCAFile != "" {
 		return "" // somebody else may know the name
